@@ -1,0 +1,62 @@
+"""What integer and binary convolutions share: geometry, reference and ONNX form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.errors import EdgeqError
+from edgeq.graph import IntType
+from edgeq.ops._mac import Mac, exact_matmul, integer_sum
+from edgeq.ops._window import output_size, patches
+
+if TYPE_CHECKING:
+    from edgeq.lower.onnx import Body
+
+
+@dataclass(frozen=True, eq=False)
+class Convolution(Mac):
+    """weight: [Cout, Cin/groups, Kh, Kw]; pads: (top, left, bottom, right), with the value 0."""
+
+    stride: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+    @property
+    def kernel(self) -> tuple[int, int]:
+        return int(self.weight.shape[2]), int(self.weight.shape[3])
+
+    def accumulator_type(self, x: IntType) -> IntType:
+        """The type before the fused operator."""
+        if self.weight.ndim != 4:
+            raise EdgeqError(f"weights of a convolution have shape {self.weight.shape}", fix="[Cout, Cin/groups, Kh, Kw]")
+        ho, wo = output_size(x, self.kernel, self.stride, self.pads, self.dilation)
+        if self.groups < 1 or self.channels_out % self.groups or self.weight.shape[1] * self.groups != x.shape[0]:
+            raise EdgeqError(f"{x.shape[0]} channels do not match weights {self.weight.shape} in {self.groups} groups")
+        return self.accumulator(x, (self.channels_out, ho, wo), padded=any(self.pads))
+
+    def infer(self, *xs: IntType) -> IntType:
+        return self.finish(self.accumulator_type(xs[0]))
+
+    def reference(self, *xs: np.ndarray) -> np.ndarray:
+        frames = [self._frame(x[None]) for x in xs[0]]
+        return self.apply_post(np.concatenate(frames))
+
+    def _frame(self, x: np.ndarray) -> np.ndarray:
+        view = patches(x, self.kernel, self.stride, self.pads, self.dilation, fill=0)
+        n, c, ho, wo, kh, kw = view.shape
+        g, cg = self.groups, c // self.groups
+        columns = view.reshape(n, g, cg, ho, wo, kh, kw).transpose(0, 1, 2, 5, 6, 3, 4).reshape(n, g, cg * kh * kw, ho * wo)
+        rows = self.weight.reshape(g, self.channels_out // g, -1)
+        return exact_matmul(rows[None], columns).reshape(n, self.channels_out, ho, wo)
+
+    def to_onnx(self, body: Body, *xs: str) -> str:
+        self.refuse_post_in_onnx()
+        y = integer_sum(
+            body, xs[0], "ConvInteger", body.param("weight"), kernel_shape=list(self.kernel), strides=list(self.stride),
+            pads=list(self.pads), dilations=list(self.dilation), group=self.groups,
+        )  # fmt: skip
+        return body.cast(y, body.out.storage)

@@ -1,0 +1,37 @@
+"""What integer and binary dense layers share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.errors import EdgeqError
+from edgeq.graph import IntType
+from edgeq.ops._mac import Mac, exact_matmul, integer_sum
+
+if TYPE_CHECKING:
+    from edgeq.lower.onnx import Body
+
+
+@dataclass(frozen=True, eq=False)
+class FullyConnected(Mac):
+    """weight: [O, F]; x: (F,); y: (O,)."""
+
+    def accumulator_type(self, x: IntType) -> IntType:
+        """The type before the fused operator."""
+        if self.weight.ndim != 2 or x.shape != (self.weight.shape[1],):
+            raise EdgeqError(f"{x} does not match dense weights of shape {self.weight.shape}", fix="x: (F,), weight: [O, F]")
+        return self.accumulator(x, (self.channels_out,), padded=False)
+
+    def infer(self, *xs: IntType) -> IntType:
+        return self.finish(self.accumulator_type(xs[0]))
+
+    def reference(self, *xs: np.ndarray) -> np.ndarray:
+        return self.apply_post(exact_matmul(xs[0], self.weight.T))
+
+    def to_onnx(self, body: Body, *xs: str) -> str:
+        self.refuse_post_in_onnx()
+        columns = body.op("Transpose", body.param("weight"), perm=[1, 0])
+        return body.cast(integer_sum(body, xs[0], "MatMulInteger", columns), body.out.storage)

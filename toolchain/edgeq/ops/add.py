@@ -1,0 +1,55 @@
+"""Addition of two tensors, with integer multipliers where their scales differ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.errors import EdgeqError
+from edgeq.graph import IntType, Op
+from edgeq.ops.threshold import per_channel
+
+if TYPE_CHECKING:
+    from edgeq.lower.onnx import Body
+
+MAX_MULTIPLIER_BITS = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Add(Op):
+    """y = a[c]*x0 + b[c]*x1.  x0, x1, y: the same shape.  a, b: int64 [C or 1], at most 16 bits."""
+
+    a: np.ndarray
+    b: np.ndarray
+
+    arity = 2
+    summary = "equal scales, or integer multipliers of at most 16 bits"
+
+    def infer(self, *xs: IntType) -> IntType:
+        x0, x1 = xs
+        if x0.shape != x1.shape or not {len(self.a), len(self.b)} <= {1, x0.channels}:
+            raise EdgeqError(f"cannot add {x0} and {x1} with {len(self.a)} and {len(self.b)} multipliers")
+        limit = 1 << (MAX_MULTIPLIER_BITS - 1)
+        if max(abs(int(v)) for m in (self.a, self.b) for v in m) >= limit:
+            raise EdgeqError(f"an addition has multipliers of {limit} or more", fix="bring the scales closer together")
+        a, b = np.broadcast_arrays(self.a, self.b)
+        ends = [[(int(m) * x.lo, int(m) * x.hi) for m in ms] for ms, x in ((a, x0), (b, x1))]
+        lo = min(min(p) + min(q) for p, q in zip(*ends, strict=True))
+        hi = max(max(p) + max(q) for p, q in zip(*ends, strict=True))
+        step = 2 if x0.step == x1.step == 2 and all(np.all(m == 1) for m in (self.a, self.b)) else 1
+        return IntType(x0.shape, lo, hi, step)
+
+    def reference(self, *xs: np.ndarray) -> np.ndarray:
+        x0, x1 = xs
+        return x0 * per_channel(self.a, x0) + x1 * per_channel(self.b, x1)
+
+    def to_onnx(self, body: Body, *xs: str) -> str:
+        terms = []
+        for x, name, values in zip(xs, "ab", (self.a, self.b), strict=True):
+            term = body.cast(x, body.wide)
+            if not np.all(values == 1):
+                term = body.op("Mul", term, body.per_channel(body.cast(body.param(name), body.wide), x))
+            terms.append(term)
+        return body.cast(body.op("Add", *terms), body.out.storage)

@@ -1,0 +1,30 @@
+"""Index of the largest channel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.graph import IntType, Op
+
+if TYPE_CHECKING:
+    from edgeq.lower.onnx import Body
+
+
+@dataclass(frozen=True, eq=False)
+class Argmax(Op):
+    """y = the index of the largest channel of a pixel, the first of equals.  x: (C,) or (C, H, W).  y: (1,) or (1, H, W)."""
+
+    summary = "over channels, the first of equals"
+
+    def infer(self, *xs: IntType) -> IntType:
+        (x,) = xs
+        return IntType((1, *x.shape[1:]), 0, x.channels - 1)
+
+    def reference(self, *xs: np.ndarray) -> np.ndarray:
+        return xs[0].argmax(axis=1)[:, None]
+
+    def to_onnx(self, body: Body, *xs: str) -> str:
+        return body.cast(body.op("ArgMax", xs[0], axis=1, keepdims=1, select_last_index=0, dtype=np.int64), body.out.storage)

@@ -1,0 +1,41 @@
+"""Sum over a sliding window; the division lives in the scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import reduce
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.graph import IntType, Op
+from edgeq.ops._window import output_size, patches
+
+if TYPE_CHECKING:
+    from edgeq.lower.onnx import Body
+
+
+@dataclass(frozen=True, eq=False)
+class AveragePool(Op):
+    """y = the sum of the window, padding counted as 0.  x: (C, H, W).  y: (C, Ho, Wo), Kh*Kw times the average."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    summary = "the exact window sum; the division moves into the scale"
+
+    def infer(self, *xs: IntType) -> IntType:
+        (x,) = xs
+        ho, wo = output_size(x, self.kernel, self.stride, self.pads, (1, 1))
+        terms = self.kernel[0] * self.kernel[1]
+        if any(self.pads):
+            return IntType((x.shape[0], ho, wo), min(0, terms * x.lo), max(0, terms * x.hi))
+        return IntType((x.shape[0], ho, wo), terms * x.lo, terms * x.hi, x.step)
+
+    def reference(self, *xs: np.ndarray) -> np.ndarray:
+        return patches(xs[0], self.kernel, self.stride, self.pads, (1, 1), fill=0).sum(axis=(4, 5))
+
+    def to_onnx(self, body: Body, *xs: str) -> str:
+        taps = body.taps(body.cast(xs[0], body.wide), self.kernel, self.stride, self.pads, (1, 1), fill=0)
+        return body.cast(reduce(lambda a, b: body.op("Add", a, b), taps), body.out.storage)

@@ -1,0 +1,19 @@
+"""Dense layer with weights and activations of -1 and +1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgeq.graph import IntType
+from edgeq.ops._dense import FullyConnected
+
+
+@dataclass(frozen=True, eq=False)
+class BinaryDense(FullyConnected):
+    """y[o] = sum over f of x[f] * weight[o, f].  x: (F,) and weight: [O, F] of {-1, +1}.  y: (O,) in [-F, F], step 2."""
+
+    summary = "weights and activations of one bit; spanning tree or folded"
+
+    def infer(self, *xs: IntType) -> IntType:
+        self.check_bipolar(xs[0])
+        return super().infer(*xs)

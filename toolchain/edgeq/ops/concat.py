@@ -1,0 +1,36 @@
+"""Concatenation of two tensors along the channels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import gcd
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.errors import EdgeqError
+from edgeq.graph import IntType, Op
+
+if TYPE_CHECKING:
+    from edgeq.lower.onnx import Body
+
+
+@dataclass(frozen=True, eq=False)
+class Concat(Op):
+    """y = the channels of x0, then those of x1.  x0: (C0, H, W), x1: (C1, H, W), or both vectors."""
+
+    arity = 2
+    summary = "along channels, of two tensors of equal scale (more by chaining)"
+
+    def infer(self, *xs: IntType) -> IntType:
+        x0, x1 = xs
+        if x0.shape[1:] != x1.shape[1:]:
+            raise EdgeqError(f"cannot concatenate {x0} and {x1}", fix="all but the channels must be equal")
+        step = gcd(x0.step, x1.step, x0.lo - x1.lo)
+        return IntType((x0.channels + x1.channels, *x0.shape[1:]), min(x0.lo, x1.lo), max(x0.hi, x1.hi), step)
+
+    def reference(self, *xs: np.ndarray) -> np.ndarray:
+        return np.concatenate(xs, axis=1)
+
+    def to_onnx(self, body: Body, *xs: str) -> str:
+        return body.op("Concat", *(body.cast(x, body.out.storage) for x in xs), axis=1)

@@ -1,0 +1,22 @@
+"""Convolution with integer weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgeq.graph import IntType
+from edgeq.ops._conv import Convolution
+
+
+@dataclass(frozen=True, eq=False)
+class Conv2d(Convolution):
+    """y[n,o,h,w] = sum over the patch of x * weight[o]; zero padding.
+
+    x: (Cin, H, W), at most 16 bits.  weight: [Cout, Cin/groups, Kh, Kw], at most 8 bits.  y: (Cout, Ho, Wo), exact.
+    """
+
+    summary = "integer weights up to 8 bits, activations up to 16; stride, asymmetric padding, dilation, groups"
+
+    def infer(self, *xs: IntType) -> IntType:
+        self.check_operands(xs[0])
+        return super().infer(*xs)

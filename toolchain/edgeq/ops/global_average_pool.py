@@ -1,0 +1,37 @@
+"""Sum over all pixels; the division lives in the scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.errors import EdgeqError
+from edgeq.graph import IntType, Op
+
+if TYPE_CHECKING:
+    from edgeq.lower.onnx import Body
+
+
+@dataclass(frozen=True, eq=False)
+class GlobalAveragePool(Op):
+    """y[c] = the sum of x[c] over all pixels.  x: (C, H, W), |sum| < 2^53.  y: (C, 1, 1), H*W times the average."""
+
+    summary = "the exact sum over all pixels; the division moves into the scale"
+
+    def infer(self, *xs: IntType) -> IntType:
+        (x,) = xs
+        if len(x.shape) != 3:
+            raise EdgeqError(f"a global pool reads {x}", fix="its input must be (C, H, W)")
+        y = IntType((x.shape[0], 1, 1), x.pixels * x.lo, x.pixels * x.hi, x.step)
+        if max(-y.lo, y.hi) >= 1 << 53:  # onnxruntime's integer ReduceSum goes through double
+            raise EdgeqError(f"the sum of {x} passes 2^53", fix="requantize before pooling")
+        return y
+
+    def reference(self, *xs: np.ndarray) -> np.ndarray:
+        return xs[0].sum(axis=(2, 3), keepdims=True)
+
+    def to_onnx(self, body: Body, *xs: str) -> str:
+        y = body.op("ReduceSum", body.cast(xs[0], body.wide), body.const(np.array([2, 3])), keepdims=1)
+        return body.cast(y, body.out.storage)

@@ -1,0 +1,56 @@
+"""Maximum over a sliding window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import reduce
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.errors import EdgeqError
+from edgeq.graph import IntType, Op
+from edgeq.ops._window import output_size, patches
+
+if TYPE_CHECKING:
+    from edgeq.lower.onnx import Body
+
+
+@dataclass(frozen=True, eq=False)
+class MaxPool(Op):
+    """y = the largest real pixel of the window; padding never wins.  x: (C, H, W).  y: (C, Ho, Wo)."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+
+    summary = "any kernel, stride, padding and dilation"
+
+    def infer(self, *xs: IntType) -> IntType:
+        (x,) = xs
+        ho, wo = output_size(x, self.kernel, self.stride, self.pads, self.dilation)
+        extent = [(k - 1) * d for k, d in zip(self.kernel, self.dilation, strict=True)]
+        if any(pad > extent[i % 2] for i, pad in enumerate(self.pads)) or (any(self.pads) and max(self.dilation) > 1):
+            # A window made of padding alone has no maximum; with dilation it can fall between the pixels.
+            self._refuse_empty_windows(x, (ho, wo))
+        return IntType((x.shape[0], ho, wo), x.lo, x.hi, x.step)
+
+    def _refuse_empty_windows(self, x: IntType, size: tuple[int, int]) -> None:
+        for axis in (0, 1):
+            starts = np.arange(size[axis]) * self.stride[axis] - self.pads[axis]
+            taps = starts[:, None] + np.arange(self.kernel[axis]) * self.dilation[axis]
+            if not np.all(np.any((taps >= 0) & (taps < x.shape[1 + axis]), axis=1)):
+                raise EdgeqError(f"a window lies wholly in the padding {self.pads}", fix="pad less than the kernel")
+
+    def reference(self, *xs: np.ndarray) -> np.ndarray:
+        least = int(np.iinfo(np.int64).min)
+        return patches(xs[0], self.kernel, self.stride, self.pads, self.dilation, fill=least).max(axis=(4, 5))
+
+    def to_onnx(self, body: Body, *xs: str) -> str:
+        (x,) = xs
+        if body.out.storage.itemsize == 1 and max(self.dilation) == 1:
+            window = {"kernel_shape": list(self.kernel), "strides": list(self.stride), "pads": list(self.pads)}
+            return body.op("MaxPool", x, **window)
+        taps = body.taps(x, self.kernel, self.stride, self.pads, self.dilation, fill=body.type(x).lo)
+        return reduce(lambda a, b: body.op("Max", a, b), taps)

@@ -1,0 +1,46 @@
+"""Flatten, reshape and transpose: the same elements in another order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.errors import EdgeqError
+from edgeq.graph import IntType, Op
+
+if TYPE_CHECKING:
+    from edgeq.lower.onnx import Body
+
+
+@dataclass(frozen=True, eq=False)
+class Rearrange(Op):
+    """y = x.reshape(view).transpose(perm).reshape(shape), frame by frame, in NCHW order.
+
+    view, perm: any factorization of a frame and a permutation of it.  shape: (C, H, W) or (F,).
+    """
+
+    view: tuple[int, ...]
+    perm: tuple[int, ...]
+    shape: tuple[int, ...]
+
+    summary = "flatten, reshape, transpose"
+
+    def infer(self, *xs: IntType) -> IntType:
+        (x,) = xs
+        sizes = {x.size, int(np.prod(self.view)), int(np.prod(self.shape))}
+        if len(sizes) > 1 or sorted(self.perm) != list(range(len(self.view))):
+            raise EdgeqError(f"cannot rearrange {x} as {self.view}, {self.perm}, {self.shape}")
+        return IntType(self.shape, x.lo, x.hi, x.step)
+
+    def reference(self, *xs: np.ndarray) -> np.ndarray:
+        (x,) = xs
+        n = len(x)
+        return x.reshape(n, *self.view).transpose(0, *(p + 1 for p in self.perm)).reshape(n, *self.shape)
+
+    def to_onnx(self, body: Body, *xs: str) -> str:
+        y = body.op("Reshape", xs[0], body.const(np.array([-1, *self.view])))
+        if self.perm != tuple(range(len(self.perm))):
+            y = body.op("Transpose", y, perm=[0, *(p + 1 for p in self.perm)])
+        return body.op("Reshape", y, body.const(np.array([-1, *self.shape])))

@@ -1,0 +1,88 @@
+"""Requantization: multiply, add, shift with rounding, clip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.errors import EdgeqError
+from edgeq.graph import IntType, Op
+from edgeq.ops.threshold import per_channel
+
+if TYPE_CHECKING:
+    from edgeq.lower.onnx import Body
+
+ROUNDINGS = ("half_even", "floor")
+
+
+@dataclass(frozen=True, eq=False)
+class Requantize(Op):
+    """y = clip(round((x*multiplier[c] + offset[c]) / 2^shift), lo, hi).
+
+    multiplier, offset: int64 [C or 1]; |x*multiplier + offset| < 2^61.  shift: 0 to 60.
+    rounding: "half_even" (QONNX ROUND) or "floor".  x, y: (C, H, W) or (C,).
+    The dyadic form of I-BERT and HAWQ-V3, with the rounding part of the meaning.
+    """
+
+    multiplier: np.ndarray
+    offset: np.ndarray
+    shift: int
+    rounding: str
+    lo: int
+    hi: int
+
+    summary = "dyadic multiplier a channel, half to even or floor, clip"
+
+    def product_type(self, x: IntType) -> IntType:
+        """The exact range of x*multiplier + offset."""
+        ends = [int(m) * v + int(b) for m, b in zip(self.multiplier, self.offset, strict=True) for v in (x.lo, x.hi)]
+        return IntType(x.shape, min(ends), max(ends))
+
+    def infer(self, *xs: IntType) -> IntType:
+        (x,) = xs
+        if self.rounding not in ROUNDINGS:
+            raise EdgeqError(f"the rounding {self.rounding!r} is unknown", fix=f"one of {', '.join(ROUNDINGS)}")
+        if not 0 <= self.shift <= 60 or len(self.multiplier) not in (1, x.channels) or len(self.multiplier) != len(self.offset):
+            raise EdgeqError(f"a shift of {self.shift}, {len(self.multiplier)} multipliers, {len(self.offset)} offsets for {x}")
+        product = self.product_type(x)
+        if product.lo <= -(1 << 61) or product.hi >= 1 << 61:
+            raise EdgeqError(f"products reach from {product.lo} to {product.hi}", fix="use a shorter multiplier")
+        ends = self.round(np.array([product.lo, product.hi]))
+        return IntType(x.shape, *(int(v) for v in np.clip(ends, self.lo, self.hi)))
+
+    def round(self, product: np.ndarray) -> np.ndarray:
+        """product / 2^shift, rounded."""
+        if self.rounding == "floor" or self.shift == 0:
+            return product >> self.shift
+        shifted = product + (1 << (self.shift - 1))
+        y = shifted >> self.shift
+        tie = (shifted & ((1 << self.shift) - 1)) == 0
+        return y - (tie & (y & 1 == 1))
+
+    def reference(self, *xs: np.ndarray) -> np.ndarray:
+        (x,) = xs
+        product = x * per_channel(self.multiplier, x) + per_channel(self.offset, x)
+        return np.clip(self.round(product), self.lo, self.hi)
+
+    def to_onnx(self, body: Body, *xs: str) -> str:
+        (x,) = xs
+        i64, u64 = np.dtype(np.int64), np.dtype(np.uint64)
+        wide = body.cast(x, i64)
+        m, b = (body.per_channel(body.cast(body.param(name), i64), x) for name in ("multiplier", "offset"))
+        y = body.op("Add", body.op("Mul", wide, m), b)
+        if self.shift:
+            # onnxruntime shifts unsigned integers only: move the range above zero by a multiple of 2^shift.
+            lift = 1 << 62
+            half = 1 << (self.shift - 1) if self.rounding == "half_even" else 0
+            lifted = body.cast(body.op("Add", y, body.const(np.array(lift + half))), u64)
+            shifted = body.op("BitShift", lifted, body.const(np.array(self.shift, np.uint64)), direction="RIGHT")
+            if half:
+                rest = body.op("BitwiseAnd", lifted, body.const(np.array((1 << self.shift) - 1, np.uint64)))
+                tie = body.op("Equal", rest, body.const(np.array(0, np.uint64)), dtype=np.bool_)
+                odd = body.op("BitwiseAnd", shifted, body.const(np.array(1, np.uint64)))
+                shifted = body.op("Sub", shifted, body.op("Mul", odd, body.cast(tie, u64)))
+            y = body.op("Sub", body.cast(shifted, i64), body.const(np.array(lift >> self.shift)))
+        y = body.op("Min", body.op("Max", y, body.const(np.array(self.lo))), body.const(np.array(self.hi)))
+        return body.cast(y, body.out.storage)

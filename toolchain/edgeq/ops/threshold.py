@@ -1,0 +1,84 @@
+"""Thresholds: any monotone function of an integer onto few levels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.errors import EdgeqError
+from edgeq.graph import IntType, Op
+
+if TYPE_CHECKING:
+    from edgeq.lower.onnx import Body
+
+MAX_LEVELS = 255
+
+
+@dataclass(frozen=True, eq=False)
+class Threshold(Op):
+    """y = base + step * #{k : x >= thresholds[c, k]}, and #{k : x <= thresholds[c, k]} where negative[c].
+
+    thresholds: int64 [C or 1, n], 1 <= n <= 255.  negative: 0 or 1, [C or 1].  x, y: (C, H, W) or (C,).
+    FINN's MultiThreshold (arXiv 1612.07119, section 4.2) with a direction a channel.
+    """
+
+    thresholds: np.ndarray
+    negative: np.ndarray
+    base: int
+    step: int = 1
+
+    summary = "per channel, either slope sign; up to 255 levels"
+
+    @property
+    def levels(self) -> int:
+        """n: the thresholds a channel."""
+        return int(self.thresholds.shape[1])
+
+    def upward(self) -> np.ndarray:
+        """Thresholds t' with x <= t written as not (x >= t'): [C or 1, n]."""
+        return self.thresholds + self.negative[:, None]
+
+    def infer(self, *xs: IntType) -> IntType:
+        (x,) = xs
+        if self.thresholds.ndim != 2 or len(self.thresholds) not in (1, x.channels) or len(self.negative) != len(self.thresholds):
+            raise EdgeqError(f"thresholds {self.thresholds.shape}, directions {self.negative.shape} do not match {x}")
+        if not 1 <= self.levels <= MAX_LEVELS or self.step < 1:
+            raise EdgeqError(f"{self.levels} thresholds of step {self.step}", fix=f"1 to {MAX_LEVELS} thresholds, step 1 or more")
+        return IntType(x.shape, self.base, self.base + self.step * self.levels, self.step)
+
+    def reference(self, *xs: np.ndarray) -> np.ndarray:
+        (x,) = xs
+        count = np.zeros(x.shape, np.int64)
+        negative = per_channel(self.negative, x) == 1
+        for k in range(self.levels):
+            count += (x >= per_channel(self.upward()[:, k], x)) ^ negative
+        return self.base + self.step * count
+
+    def to_onnx(self, body: Body, *xs: str) -> str:
+        (x,) = xs
+        reach = IntType((1,), min(int(self.thresholds.min()), body.type(x).lo), max(int(self.upward().max()), body.type(x).hi))
+        kind = np.dtype(np.int64) if reach.storage == np.int64 else np.dtype(np.int32)
+        x = body.cast(x, kind)
+        thresholds, negative = body.cast(body.param("thresholds"), kind), body.cast(body.param("negative"), kind)
+        upward = body.op("Add", thresholds, body.op("Unsqueeze", negative, body.const(np.array([1]))))
+        levels = []
+        for k in range(self.levels):
+            column = body.op("Gather", upward, body.const(np.array(k)), axis=1)
+            above = body.op("GreaterOrEqual", x, body.per_channel(column, x), dtype=np.bool_)
+            if self.negative.any():
+                above = body.op("Xor", above, body.per_channel(body.cast(negative, np.bool_), x))
+            levels.append(above)
+        if self.levels == 1:
+            ends = (body.const(np.array(v, body.out.storage)) for v in (self.base + self.step, self.base))
+            return body.op("Where", levels[0], *ends, dtype=body.out.storage)
+        count = body.cast(levels[0], np.uint8)
+        for above in levels[1:]:
+            count = body.op("Add", count, body.cast(above, np.uint8))
+        return body.cast(body.affine(body.cast(count, np.int32), self.step, self.base), body.out.storage)
+
+
+def per_channel(values: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """values [C or 1] shaped to broadcast over x [N, C] or [N, C, H, W]."""
+    return values.reshape(-1, *(1,) * (x.ndim - 2))

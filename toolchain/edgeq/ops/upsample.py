@@ -1,0 +1,39 @@
+"""Nearest-neighbour upsampling by integer factors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.errors import EdgeqError
+from edgeq.graph import IntType, Op
+
+if TYPE_CHECKING:
+    from edgeq.lower.onnx import Body
+
+
+@dataclass(frozen=True, eq=False)
+class Upsample(Op):
+    """y[c, h, w] = x[c, h // fh, w // fw].  x: (C, H, W).  factor: (fh, fw), 1 or more.  y: (C, fh*H, fw*W)."""
+
+    factor: tuple[int, int]
+
+    summary = "nearest neighbour, integer factors"
+
+    def infer(self, *xs: IntType) -> IntType:
+        (x,) = xs
+        if len(x.shape) != 3 or min(self.factor) < 1:
+            raise EdgeqError(f"upsampling by {self.factor} of {x}", fix="factors of 1 or more, input (C, H, W)")
+        return IntType((x.shape[0], x.shape[1] * self.factor[0], x.shape[2] * self.factor[1]), x.lo, x.hi, x.step)
+
+    def reference(self, *xs: np.ndarray) -> np.ndarray:
+        return xs[0].repeat(self.factor[0], axis=2).repeat(self.factor[1], axis=3)
+
+    def to_onnx(self, body: Body, *xs: str) -> str:
+        (y,) = xs
+        for axis in (0, 1):
+            index = np.arange(body.out.shape[1 + axis]) // self.factor[axis]
+            y = body.op("Gather", y, body.const(index), axis=2 + axis)
+        return y
