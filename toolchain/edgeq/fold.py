@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from edgeq.errors import EdgeqError
+from edgeq.hardware import RESOURCES, Cost
+
+if TYPE_CHECKING:
+    from edgeq.board import Board
+    from edgeq.graph import Graph
+
+MAX_UTILIZATION = 0.7
+"""Share of each resource that a network may take: beyond it placement and routing get hard, and a shell must fit too."""
 
 
 @dataclass(frozen=True)
@@ -16,3 +27,56 @@ class Fold:
     pe: int = 1
     simd: int = 1
     mst: bool = True
+
+    def __str__(self) -> str:
+        if self.mode == "folded":
+            return f"{self.pe} x {self.simd}"
+        return ("tree" if self.mst else "direct") if self.mode == "unrolled" else self.mode
+
+
+@dataclass(frozen=True)
+class _Choice:
+    fold: Fold
+    cycles: int
+    cost: Cost
+
+
+def choose(graph: Graph, board: Board, mst: bool = True, max_utilization: float = MAX_UTILIZATION) -> dict[str, Fold]:
+    """The fold of every node: the fastest network of which every resource fits, each operator as cheap as that rate allows.
+
+    The rate is the slowest operator's. Raises EdgeqError that names the largest operator and the budget it breaks.
+    """
+    types = graph.types()
+    ladder: dict[str, list[_Choice]] = {}
+    for node in graph.nodes:
+        xs = [types[name] for name in node.inputs]
+        folds = [replace(fold, mst=mst) for fold in node.op.folds(*xs)]
+        ladder[node.name] = [_Choice(fold, node.op.cycles(fold, *xs), node.op.cost(fold, *xs)) for fold in folds]
+    limit = [max_utilization * amount for amount in board.budget.astuple()]
+    picked: dict[str, _Choice] = {}
+    for cycles in sorted({choice.cycles for choices in ladder.values() for choice in choices}):
+        fast = {name: [c for c in choices if c.cycles <= cycles] for name, choices in ladder.items()}
+        if not all(fast.values()):
+            continue
+        picked = {name: min(choices, key=lambda c: _share(c.cost, board.budget)) for name, choices in fast.items()}
+        total = sum((c.cost for c in picked.values()), Cost())
+        if all(used <= most for used, most in zip(total.astuple(), limit, strict=True)):
+            return {name: choice.fold for name, choice in picked.items()}
+    raise _too_big(picked, board, limit)
+
+
+def _share(cost: Cost, budget: Cost) -> float:
+    """The parts of the budget that a cost takes, added up; a resource that the board lacks counts as the whole."""
+    return sum(used / most if most else float(used > 0) for used, most in zip(cost.astuple(), budget.astuple(), strict=True))
+
+
+def _too_big(picked: dict[str, _Choice], board: Board, limit: list[float]) -> EdgeqError:
+    total = sum((c.cost for c in picked.values()), Cost()).astuple()
+    worst = max(range(len(RESOURCES)), key=lambda i: total[i] / limit[i] if limit[i] else float(total[i] > 0))
+    layer = max(picked, key=lambda name: picked[name].cost.astuple()[worst])
+    return EdgeqError(
+        f"the network needs {total[worst]:,.0f} {RESOURCES[worst]} of the {limit[worst]:,.0f} that it may use of {board.title}; "
+        f"this operator alone needs {picked[layer].cost.astuple()[worst]:,.0f}",
+        where=layer,
+        fix="use a larger board, or fewer channels or bits in this layer",
+    )

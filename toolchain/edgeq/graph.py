@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from edgeq.fold import Fold
     from edgeq.hardware import Cost, HlsCall, RtlInstance
     from edgeq.lower.onnx import Body
+
+Draw = Callable[[int, int], int]
+"""A source of randomness: draw(lo, hi) is an integer in [lo, hi]."""
 
 MAX_ELEMENTS = 1 << 28
 """Largest tensor accepted, in elements: a bound that is checked before memory is taken."""
@@ -161,8 +165,8 @@ class Op(ABC):
         return [Fold()]
 
     @classmethod
-    def sample(cls, draw: Any) -> tuple[Op, tuple[IntType, ...]]:
-        """A random legal instance and its input types, for the parity tests; draw(lo, hi) is a random integer."""
+    def sample(cls, draw: Draw) -> tuple[Op, tuple[IntType, ...]]:
+        """A small random legal instance without `post` and its input types; all that the parity tests ask of an operator."""
         raise NotImplementedError(f"{cls.__name__} has no sample()")
 
     def arrays(self) -> dict[str, np.ndarray]:

@@ -6,6 +6,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from edgeq.graph import range_width
+
+
+RESOURCES = ("lut", "ff", "bram36", "uram", "dsp")
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -23,6 +28,10 @@ class Cost:
     def astuple(self) -> tuple[float, ...]:
         return (self.lut, self.ff, self.bram36, self.uram, self.dsp)
 
+    def asdict(self) -> dict[str, float]:
+        """The keys of report.json; whole numbers without a fraction."""
+        return {name: int(v) if float(v).is_integer() else v for name, v in zip(RESOURCES, self.astuple(), strict=True)}
+
 
 @dataclass(frozen=True)
 class RtlInstance:
@@ -34,6 +43,7 @@ class RtlInstance:
     module: module name. params: integers or strings (file names). sources: generated files, name -> text.
     memories: $readmemh images, name -> text; a parameter names the file.
     uses: library files (stems) that the module needs, itself included when it is one.
+    notes: figures for the report, such as the additions that a spanning tree saved.
     """
 
     module: str
@@ -41,19 +51,40 @@ class RtlInstance:
     uses: tuple[str, ...]
     sources: dict[str, str] = field(default_factory=dict)
     memories: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class HlsTable:
+    """A constant array of the HLS project. values: int64, flat or not, in C order; each fits `bits` bits, two's complement
+    where signed."""
+
+    values: np.ndarray
+    bits: int
+    signed: bool
+
+    @staticmethod
+    def of(values: np.ndarray) -> HlsTable:
+        """The narrowest table that holds the values."""
+        lo, hi = int(values.min()), int(values.max())
+        return HlsTable(values, range_width(lo, hi), lo < 0)
 
 
 @dataclass(frozen=True)
 class HlsCall:
-    """One call of a C++ template `nnet::<function><input types, output type, config>` of hls/nnet/<header>.
+    """One call `nnet::<function><input types, output type, config>(inputs, output, tables)`, of hls/nnet/<function>.h.
 
-    config: members of the configuration struct, name -> C++ constant expression (int, or list of ints for an array).
-    weights: arrays written as static tables by hls4ml's own weight writer, name -> (array int64, bits, signed).
-    native: hls4ml's own layer instead, where that is exact: the layer's dictionary for ModelGraph.from_layer_list.
+    config: integer members of the configuration struct.  types: its integer typedefs, name -> (bits, signed).
+    kernel: its typedef `kernel`, where the function takes one of several.
+    tables: the arrays, in the order of the function's parameters, written by hls4ml's own weight writer.
+    post: the fused operator: its `<function>_element` becomes the typedef `post`, its tables follow the layer's own.
+    native: hls4ml's own layer instead, where that is exact: its dictionary for ModelGraph.from_layer_list.
     """
 
-    header: str = ""
     function: str = ""
-    config: dict[str, int | str | list[int]] = field(default_factory=dict)
-    weights: dict[str, tuple[np.ndarray, int, bool]] = field(default_factory=dict)
+    config: dict[str, int] = field(default_factory=dict)
+    types: dict[str, tuple[int, bool]] = field(default_factory=dict)
+    kernel: str = ""
+    tables: dict[str, HlsTable] = field(default_factory=dict)
+    post: HlsCall | None = None
     native: dict[str, object] | None = None

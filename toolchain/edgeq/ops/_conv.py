@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.errors import EdgeqError
-from edgeq.graph import IntType
+from edgeq.graph import Draw, IntType, Op
+from edgeq.ops import _sample
 from edgeq.ops._mac import Mac, exact_matmul, integer_sum
 from edgeq.ops._window import output_size, patches
 
@@ -37,6 +38,13 @@ class Convolution(Mac):
         if self.groups < 1 or self.channels_out % self.groups or self.weight.shape[1] * self.groups != x.shape[0]:
             raise EdgeqError(f"{x.shape[0]} channels do not match weights {self.weight.shape} in {self.groups} groups")
         return self.accumulator(x, (self.channels_out, ho, wo), padded=any(self.pads))
+
+    @classmethod
+    def sample(cls, draw: Draw) -> tuple[Op, tuple[IntType, ...]]:
+        w, groups = _sample.Window(draw), _sample.choice(draw, [1, draw(1, 3)])
+        per_group = 1 if groups > 1 and _sample.rare(draw, 2) else draw(1, 4)  # 1: depthwise
+        x, weight = cls.sample_operands(draw, (groups * per_group, *w.size), (groups * draw(1, 4), per_group, *w.kernel))
+        return cls(weight, stride=w.stride, pads=w.pads, dilation=w.dilation, groups=groups), (x,)
 
     def infer(self, *xs: IntType) -> IntType:
         return self.finish(self.accumulator_type(xs[0]))

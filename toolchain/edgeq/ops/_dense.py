@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.errors import EdgeqError
-from edgeq.graph import IntType
+from edgeq.graph import Draw, IntType, Op
+from edgeq.ops import _sample
 from edgeq.ops._mac import Mac, exact_matmul, integer_sum
 
 if TYPE_CHECKING:
@@ -24,6 +25,11 @@ class FullyConnected(Mac):
         if self.weight.ndim != 2 or x.shape != (self.weight.shape[1],):
             raise EdgeqError(f"{x} does not match dense weights of shape {self.weight.shape}", fix="x: (F,), weight: [O, F]")
         return self.accumulator(x, (self.channels_out,), padded=False)
+
+    @classmethod
+    def sample(cls, draw: Draw) -> tuple[Op, tuple[IntType, ...]]:
+        x, weight = cls.sample_operands(draw, (f := draw(1, 24),), (draw(1, 12), f))
+        return cls(weight), (x,)
 
     def infer(self, *xs: IntType) -> IntType:
         return self.finish(self.accumulator_type(xs[0]))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.errors import EdgeqError
-from edgeq.graph import IntType, Op
+from edgeq.graph import Draw, IntType, Op
+from edgeq.ops import _sample
 
 if TYPE_CHECKING:
     from edgeq.lower.onnx import Body
@@ -37,6 +38,11 @@ class Mac(Op):
     def terms(self) -> int:
         """K: the products summed for one output."""
         return int(np.prod(self.weight.shape[1:]))
+
+    @classmethod
+    def sample_operands(cls, draw: Draw, x: tuple[int, ...], w: tuple[int, ...]) -> tuple[IntType, np.ndarray]:
+        """A random legal input type and weights of these shapes."""
+        return _sample.int_type(draw, x, MAX_ACTIVATION_BITS), _sample.weights(draw, w)
 
     def check_operands(self, x: IntType) -> None:
         """Raises EdgeqError unless weights and activations are narrow enough."""

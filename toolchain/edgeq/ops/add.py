@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.errors import EdgeqError
-from edgeq.graph import IntType, Op
+from edgeq.graph import Draw, IntType, Op
+from edgeq.ops import _sample
 from edgeq.ops.threshold import per_channel
 
 if TYPE_CHECKING:
@@ -26,6 +27,13 @@ class Add(Op):
 
     arity = 2
     summary = "equal scales, or integer multipliers of at most 16 bits"
+
+    @classmethod
+    def sample(cls, draw: Draw) -> tuple[Op, tuple[IntType, ...]]:
+        shape = _sample.any_shape(draw)
+        limits = [(1, 1), (-7, 7), (1 - (1 << (MAX_MULTIPLIER_BITS - 1)), (1 << (MAX_MULTIPLIER_BITS - 1)) - 1)]
+        a, b = (_sample.spread(draw, shape[0], *_sample.choice(draw, limits)) for _ in range(2))
+        return cls(a, b), (_sample.int_type(draw, shape), _sample.int_type(draw, shape))
 
     def infer(self, *xs: IntType) -> IntType:
         x0, x1 = xs

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.graph import IntType, Op
+from edgeq.graph import Draw, IntType, Op
+from edgeq.ops import _sample
 
 if TYPE_CHECKING:
     from edgeq.lower.onnx import Body
@@ -18,6 +19,10 @@ class Argmax(Op):
     """y = the index of the largest channel of a pixel, the first of equals.  x: (C,) or (C, H, W).  y: (1,) or (1, H, W)."""
 
     summary = "over channels, the first of equals"
+
+    @classmethod
+    def sample(cls, draw: Draw) -> tuple[Op, tuple[IntType, ...]]:
+        return cls(), (_sample.int_type(draw, _sample.any_shape(draw)),)
 
     def infer(self, *xs: IntType) -> IntType:
         (x,) = xs

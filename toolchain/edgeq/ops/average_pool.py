@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.graph import IntType, Op
+from edgeq.graph import Draw, IntType, Op
+from edgeq.ops import _sample
 from edgeq.ops._window import output_size, patches
 
 if TYPE_CHECKING:
@@ -24,6 +25,11 @@ class AveragePool(Op):
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
 
     summary = "the exact window sum; the division moves into the scale"
+
+    @classmethod
+    def sample(cls, draw: Draw) -> tuple[Op, tuple[IntType, ...]]:
+        w = _sample.Window(draw, dilate=False)
+        return cls(w.kernel, w.stride, w.pads), (_sample.int_type(draw, (draw(1, 4), *w.size)),)
 
     def infer(self, *xs: IntType) -> IntType:
         (x,) = xs

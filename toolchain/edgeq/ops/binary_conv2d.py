@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgeq.graph import IntType
+import numpy as np
+
+from edgeq.graph import Draw, IntType
+from edgeq.ops import _sample
 from edgeq.ops._conv import Convolution
 
 
@@ -17,6 +20,10 @@ class BinaryConv2d(Convolution):
     """
 
     summary = "weights and activations of one bit; zero padding exact; spanning tree or folded"
+
+    @classmethod
+    def sample_operands(cls, draw: Draw, x: tuple[int, ...], w: tuple[int, ...]) -> tuple[IntType, np.ndarray]:
+        return IntType(x, *_sample.BIPOLAR), _sample.signs(draw, w)
 
     def infer(self, *xs: IntType) -> IntType:
         self.check_bipolar(xs[0])

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgeq.graph import IntType
+import numpy as np
+
+from edgeq.graph import Draw, IntType
+from edgeq.ops import _sample
 from edgeq.ops._dense import FullyConnected
 
 
@@ -13,6 +16,10 @@ class BinaryDense(FullyConnected):
     """y[o] = sum over f of x[f] * weight[o, f].  x: (F,) and weight: [O, F] of {-1, +1}.  y: (O,) in [-F, F], step 2."""
 
     summary = "weights and activations of one bit; spanning tree or folded"
+
+    @classmethod
+    def sample_operands(cls, draw: Draw, x: tuple[int, ...], w: tuple[int, ...]) -> tuple[IntType, np.ndarray]:
+        return IntType(x, *_sample.BIPOLAR), _sample.signs(draw, w)
 
     def infer(self, *xs: IntType) -> IntType:
         self.check_bipolar(xs[0])

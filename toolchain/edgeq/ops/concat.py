@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.errors import EdgeqError
-from edgeq.graph import IntType, Op
+from edgeq.graph import Draw, IntType, Op
+from edgeq.ops import _sample
 
 if TYPE_CHECKING:
     from edgeq.lower.onnx import Body
@@ -21,6 +22,12 @@ class Concat(Op):
 
     arity = 2
     summary = "along channels, of two tensors of equal scale (more by chaining)"
+
+    @classmethod
+    def sample(cls, draw: Draw) -> tuple[Op, tuple[IntType, ...]]:
+        shape = _sample.any_shape(draw)
+        other = (draw(1, 4), *shape[1:])
+        return cls(), (_sample.int_type(draw, shape), _sample.int_type(draw, other))
 
     def infer(self, *xs: IntType) -> IntType:
         x0, x1 = xs

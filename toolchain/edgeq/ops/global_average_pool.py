@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.errors import EdgeqError
-from edgeq.graph import IntType, Op
+from edgeq.graph import Draw, IntType, Op
+from edgeq.ops import _sample
 
 if TYPE_CHECKING:
     from edgeq.lower.onnx import Body
@@ -19,6 +20,10 @@ class GlobalAveragePool(Op):
     """y[c] = the sum of x[c] over all pixels.  x: (C, H, W), |sum| < 2^53.  y: (C, 1, 1), H*W times the average."""
 
     summary = "the exact sum over all pixels; the division moves into the scale"
+
+    @classmethod
+    def sample(cls, draw: Draw) -> tuple[Op, tuple[IntType, ...]]:
+        return cls(), (_sample.int_type(draw, _sample.image_shape(draw)),)
 
     def infer(self, *xs: IntType) -> IntType:
         (x,) = xs

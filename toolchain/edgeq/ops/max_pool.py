@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.errors import EdgeqError
-from edgeq.graph import IntType, Op
+from edgeq.graph import Draw, IntType, Op
+from edgeq.ops import _sample
 from edgeq.ops._window import output_size, patches
 
 if TYPE_CHECKING:
@@ -26,6 +27,14 @@ class MaxPool(Op):
     dilation: tuple[int, int] = (1, 1)
 
     summary = "any kernel, stride, padding and dilation"
+
+    @classmethod
+    def sample(cls, draw: Draw) -> tuple[Op, tuple[IntType, ...]]:
+        while True:
+            w = _sample.Window(draw)
+            op, x = cls(w.kernel, w.stride, w.pads, w.dilation), _sample.int_type(draw, (draw(1, 4), *w.size))
+            if _sample.legal(op, x):
+                return op, (x,)
 
     def infer(self, *xs: IntType) -> IntType:
         (x,) = xs

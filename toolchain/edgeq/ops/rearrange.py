@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.errors import EdgeqError
-from edgeq.graph import IntType, Op
+from edgeq.graph import Draw, IntType, Op
+from edgeq.ops import _sample
 
 if TYPE_CHECKING:
     from edgeq.lower.onnx import Body
@@ -26,6 +27,13 @@ class Rearrange(Op):
     shape: tuple[int, ...]
 
     summary = "flatten, reshape, transpose"
+
+    @classmethod
+    def sample(cls, draw: Draw) -> tuple[Op, tuple[IntType, ...]]:
+        view = tuple(draw(1, 4) for _ in range(draw(1, 4)))
+        perm = tuple(int(i) for i in np.random.default_rng(draw(0, 99)).permutation(len(view)))
+        shape, out = (_sample.regroup(draw, dims) for dims in (view, [view[i] for i in perm]))
+        return cls(view, perm, out), (_sample.int_type(draw, shape),)
 
     def infer(self, *xs: IntType) -> IntType:
         (x,) = xs

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeq.errors import EdgeqError
-from edgeq.graph import IntType, Op
+from edgeq.graph import Draw, IntType, Op
+from edgeq.ops import _sample
 from edgeq.ops.threshold import per_channel
 
 if TYPE_CHECKING:
@@ -39,6 +40,24 @@ class Requantize(Op):
         """The exact range of x*multiplier + offset."""
         ends = [int(m) * v + int(b) for m, b in zip(self.multiplier, self.offset, strict=True) for v in (x.lo, x.hi)]
         return IntType(x.shape, min(ends), max(ends))
+
+    @classmethod
+    def sample(cls, draw: Draw) -> tuple[Op, tuple[IntType, ...]]:
+        x = _sample.int_type(draw, _sample.any_shape(draw), bits=30)
+        return cls.sample_for(draw, x), (x,)
+
+    @classmethod
+    def sample_for(cls, draw: Draw, x: IntType) -> Requantize:
+        """A random instance that reads x of at most 30 bits; small shifts, and so ties, are frequent."""
+        limit = 1 << _sample.choice(draw, [draw(0, 4), draw(0, 29)])
+        multiplier = _sample.spread(draw, x.channels, -limit if _sample.rare(draw, 3) else 1, limit)
+        reach = int(np.abs(multiplier).max()) * max(abs(x.lo), abs(x.hi), 1)
+        offset = _sample.array(draw, multiplier.shape, -reach, reach)
+        shift = draw(0, min(reach.bit_length(), _sample.choice(draw, [4, 60])))
+        whole = cls(multiplier, offset, shift, _sample.choice(draw, ROUNDINGS), -(1 << 61), 1 << 61)
+        y = whole.infer(x)
+        cut = (y.hi - y.lo) // _sample.choice(draw, [4, 8, 1 << 62])
+        return replace(whole, lo=y.lo + draw(0, cut), hi=y.hi - draw(0, cut))
 
     def infer(self, *xs: IntType) -> IntType:
         (x,) = xs

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.errors import EdgeqError
-from edgeq.graph import IntType, Op
+from edgeq.graph import Draw, IntType, Op
+from edgeq.ops import _sample
 
 if TYPE_CHECKING:
     from edgeq.lower.onnx import Body
@@ -39,6 +40,20 @@ class Threshold(Op):
     def upward(self) -> np.ndarray:
         """Thresholds t' with x <= t written as not (x >= t'): [C or 1, n]."""
         return self.thresholds + self.negative[:, None]
+
+    @classmethod
+    def sample(cls, draw: Draw) -> tuple[Op, tuple[IntType, ...]]:
+        x = _sample.int_type(draw, _sample.any_shape(draw))
+        return cls.sample_for(draw, x), (x,)
+
+    @classmethod
+    def sample_for(cls, draw: Draw, x: IntType) -> Threshold:
+        """A random instance that reads x, with thresholds in any order, equal ones and ones at or past both ends of x."""
+        levels = draw(1, MAX_LEVELS) if _sample.rare(draw, 12) else draw(1, 7)
+        rows = _sample.spread(draw, x.channels, 0, 0).size
+        thresholds = _sample.array(draw, (rows, levels), x.lo - 1, x.hi + 1)
+        base, step = _sample.choice(draw, [(0, 1), (-1, 2), (draw(-9, 9), draw(1, 3))])
+        return cls(thresholds, _sample.array(draw, (rows,), 0, 1), base, step)
 
     def infer(self, *xs: IntType) -> IntType:
         (x,) = xs

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.errors import EdgeqError
-from edgeq.graph import IntType, Op
+from edgeq.graph import Draw, IntType, Op
+from edgeq.ops import _sample
 
 if TYPE_CHECKING:
     from edgeq.lower.onnx import Body
@@ -21,6 +22,10 @@ class Upsample(Op):
     factor: tuple[int, int]
 
     summary = "nearest neighbour, integer factors"
+
+    @classmethod
+    def sample(cls, draw: Draw) -> tuple[Op, tuple[IntType, ...]]:
+        return cls((draw(1, 3), draw(1, 3))), (_sample.int_type(draw, _sample.image_shape(draw)),)
 
     def infer(self, *xs: IntType) -> IntType:
         (x,) = xs

@@ -1,0 +1,288 @@
+"""The command line: parse, call, print, exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from edgeq import __version__
+from edgeq.errors import EdgeqError
+from edgeq.hardware import RESOURCES
+from edgeq.ui import Ui
+
+DIRECTORY = click.Path(path_type=Path)
+EXIT_USER, EXIT_BUG = 1, 3
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, everything else on stderr.")
+force_option = click.option("--force", is_flag=True, help="Replace the output directory if it exists.")
+seed_option = click.option("--seed", default=0, show_default=True, help="Seed of random input.")
+samples_option = click.option("--samples", type=int, help="Fresh random frames instead of the exported vectors.")
+data_option = click.option("--data", type=DIRECTORY, help="npz file with frames `x` and, if there are, labels `y`.")
+
+
+class Shape(click.ParamType):
+    """1,3,32,32 as a tuple."""
+
+    name = "N,C,H,W"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        try:
+            return tuple(int(v) for v in value.split(",")) if isinstance(value, str) else value
+        except ValueError:
+            self.fail(f"{value!r} is not a shape such as 1,3,32,32", param, ctx)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="edgeq")
+def cli() -> None:
+    """Quantized neural networks on FPGAs and edge devices: the same integers everywhere."""
+
+
+@cli.command()
+@click.argument("source")
+@click.option("-o", "--out", type=DIRECTORY, required=True, help="Folder to write.")
+@click.option("--weights", type=DIRECTORY, help="state_dict file of a module (loaded with weights_only).")
+@click.option("--input-shape", type=Shape(), help="Shape of a module's input, with the batch of 1.")
+@click.option(
+    "--input", "input_type", help="Exact type of the graph's input: uint8/255, int16/1024 (default: the first quantizer's)."
+)
+@click.option("--samples", default=100, show_default=True, help="Golden vectors to write.")
+@data_option
+@seed_option
+@force_option
+@json_option
+def export(source: str, out: Path, as_json: bool, **options: Any) -> None:
+    """Turn SOURCE into an integer-only ONNX graph.
+
+    SOURCE is a QONNX file, or package.module:function or file.py:function that returns a Brevitas module.
+    """
+    from edgeq import flow
+
+    record = flow.export(source, out, ui=Ui(as_json), **options)
+    if as_json:
+        click.echo(json.dumps(record))
+        return
+    table = Table("operator", "op", "output", title=f"{out / flow.INTEGER_FILE}: integers from {record['input']['type']}")
+    for row in record["operators"]:
+        table.add_row(*(Text(row[k]) for k in ("name", "op", "type")))
+    stdout().print(table)
+
+
+@cli.command()
+@click.argument("folder", type=DIRECTORY)
+@samples_option
+@data_option
+@seed_option
+@json_option
+def verify(folder: Path, as_json: bool, **options: Any) -> None:
+    """Compare every engine that applies on the export in FOLDER: PyTorch, QONNX, reference, ONNX Runtime."""
+    from edgeq import flow
+
+    finish(flow.verify(folder, ui=Ui(as_json), **options), as_json)
+
+
+@cli.command()
+@click.argument("folder", type=DIRECTORY)
+@click.option("--board", "board_name", required=True, help="Board, see `edgeq boards`.")
+@click.option("-o", "--out", type=DIRECTORY, required=True, help="Folder to write.")
+@click.option("--mst/--no-mst", default=True, show_default=True, help="Unrolled binary layers along a minimum spanning tree.")
+@click.option(
+    "--max-util", "max_utilization", type=click.FloatRange(0.01, 1), default=0.7, show_default=True, help="Share of the board."
+)
+@click.option(
+    "--estimate",
+    type=click.Choice(["auto", "yosys", "model"]),
+    default="auto",
+    show_default=True,
+    help="Source of the LUT counts.",
+)
+@force_option
+@json_option
+def synth(folder: Path, board_name: str, out: Path, as_json: bool, **options: Any) -> None:
+    """Build the export in FOLDER for a board: HLS project, Verilog, report."""
+    from edgeq import flow
+    from edgeq.board import board
+
+    result = flow.synth(folder, board(board_name), out, ui=Ui(as_json), **options)
+    if as_json:
+        click.echo(json.dumps(result))
+    else:
+        print_report(result)
+
+
+@cli.command()
+@click.argument("build", type=DIRECTORY)
+@samples_option
+@seed_option
+@click.option("--engine", type=click.Choice(["rtl", "hls", "both"]), default="both", show_default=True)
+@click.option("--stalls", type=int, metavar="SEED", help="Stall both streams of the Verilog at random.")
+@click.option("--trace", type=DIRECTORY, help="Write the waves of the Verilog: FILE.vcd or FILE.fst.")
+@json_option
+def sim(build: Path, as_json: bool, **options: Any) -> None:
+    """Compile and run the HLS C++ and the Verilog in BUILD and compare them exactly."""
+    from edgeq import flow
+
+    finish(flow.sim(build, ui=Ui(as_json), **options), as_json)
+
+
+@cli.command()
+@click.option("-o", "--out", type=DIRECTORY, default=Path("demo"), show_default=True, help="Folder to write.")
+@click.option("--board", "board_name", default="ultra96", show_default=True)
+@seed_option
+@force_option
+@json_option
+def demo(out: Path, board_name: str, seed: int, force: bool, as_json: bool) -> None:
+    """Train a small binary CNN on scikit-learn's digits, then export, verify, synth and sim it."""
+    from edgeq import demo as demonstration
+    from edgeq.board import board
+
+    result = demonstration.run(out, board(board_name), seed=seed, force=force, ui=Ui(as_json))
+    if not as_json:
+        click.echo(f"\ntest accuracy {result['accuracy']:.2%} on {result['test_images']} images")
+        print_report(result["report"])
+    finish(result, as_json)
+
+
+@cli.command()
+@json_option
+def boards(as_json: bool) -> None:
+    """List the boards."""
+    from edgeq.board import boards as known
+
+    if as_json:
+        click.echo(
+            json.dumps([{"name": b.name, "aliases": b.aliases, "part": b.part, "budget": b.budget.asdict()} for b in known()])
+        )
+        return
+    table = Table("name", "board", "part", "MHz", "LUT", "FF", "BRAM36", "URAM", "DSP")
+    for b in known():
+        table.add_row(
+            " = ".join((b.name, *b.aliases)), b.title, b.part, *(f"{v:,.0f}" for v in (b.clock_mhz, *b.budget.astuple()))
+        )
+    stdout().print(table)
+
+
+@cli.command()
+@json_option
+def ops(as_json: bool) -> None:
+    """List the operators, as they describe themselves."""
+    from edgeq.ops import registry
+
+    rows = {kind: op.summary for kind, op in registry().items()}
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    table = Table("operator", "support")
+    for kind, summary in rows.items():
+        table.add_row(kind, summary)
+    stdout().print(table)
+
+
+@cli.command()
+@json_option
+def doctor(as_json: bool) -> None:
+    """Check the tools that edgeq uses, and say what to do about each one that is missing."""
+    from edgeq.doctor import examine
+
+    tools = examine()
+    if as_json:
+        click.echo(json.dumps([vars(t) for t in tools]))
+    else:
+        table = Table("tool", "version", "needed for", "what to do")
+        for t in tools:
+            table.add_row(t.name, t.version or "missing", t.purpose, "" if t.version else t.remedy)
+        stdout().print(table)
+    if any(t.required and not t.version for t in tools):
+        sys.exit(EXIT_USER)
+
+
+def stdout() -> Console:
+    """Results; wide enough for the tables where no terminal sets a width."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=160)
+
+
+def finish(result: dict[str, Any], as_json: bool) -> None:
+    """Print engines compared; exit with our own fault where one differs."""
+    if as_json:
+        click.echo(json.dumps(result))
+    else:
+        print_engines(result)
+    if any(engine["mismatches"] for engine in result["engines"].values()):
+        sys.exit(EXIT_BUG)
+
+
+def print_engines(result: dict[str, Any]) -> None:
+    table = Table("engine", "mismatches / values", "near ties", "frames", "frames/s", "latency", "cycles/frame")
+    for name, e in result["engines"].items():
+        ties = f"{e['near_ties']} (at most {e['max_tie_distance']:.1e})" if e["near_ties"] else "0"
+        cycles = [f"{e[key]:,}" if key in e else "" for key in ("latency_cycles", "cycles_per_frame")]
+        table.add_row(
+            name, f"{e['mismatches']:,} / {e['values']:,}", ties, f"{e['frames']:,}", f"{e['frames_per_second']:,.1f}", *cycles
+        )
+    console = stdout()
+    console.print(table)
+    for name, e in result["engines"].items():
+        if e.get("first"):
+            console.print(Text(f"{name}: first difference {e['first']}", style="bold red"))
+    for name, accuracy in result.get("accuracy", {}).items() if isinstance(result.get("accuracy"), dict) else ():
+        console.print(f"accuracy {name}: {accuracy:.2%}")
+
+
+def print_report(result: dict[str, Any]) -> None:
+    names = RESOURCES
+    table = Table("operator", "op", "shape", "fold", "cycles", *(n.upper() for n in names), "source", "tree saves")
+    for row in result["operators"]:
+        notes = row.get("notes", {})
+        saved = 1 - notes["additions"] / notes["additions_direct"] if notes.get("additions_direct") else None
+        cells = [
+            row["name"],
+            row["op"],
+            row["shape"],
+            row["fold"],
+            f"{row['cycles']:,}",
+            *(f"{row[n]:,}" for n in names),
+            row["source"],
+        ]
+        table.add_row(*map(Text, cells), f"{saved:.0%} of additions" if saved else "")
+    total, budget = result["total"], result["budget"]
+    table.add_section()
+    table.add_row("total", "", "", "", f"{result['cycles_per_frame']:,}", *(f"{total[n]:,}" for n in names), "", "")
+    use = [f"{total[n] / budget[n]:.0%}" if budget[n] else "-" for n in names]
+    table.add_row(f"use of {result['board']}", "", "", "", "", *use, "", "")
+    console = stdout()
+    console.print(table)
+    console.print(
+        f"{result['cycles_per_frame']:,} cycles a frame: {result['frames_per_second']:,.0f} frames/s at {result['clock_mhz']:g} MHz "
+        "(estimated: cycle model; resources as marked: yosys = Yosys synth_xilinx counts, model = our formulas)"
+    )
+
+
+def main() -> None:
+    """Entry point: 0 success, 1 the user's input, 2 usage, 3 our own fault."""
+    try:
+        cli(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(EXIT_USER)
+    except EdgeqError as error:
+        Console(stderr=True).print(Text(f"error: {error}", style="red"))
+        sys.exit(EXIT_USER)
+    except Exception:
+        traceback.print_exc()
+        Console(stderr=True).print(Text("this is a bug in edgeq, not in your input: please report the lines above", style="red"))
+        sys.exit(EXIT_BUG)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,282 @@
+"""The stages: export, verify, synth, sim. Each reads a folder and writes another, whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeq.board import Board
+from edgeq.engines.reference import ReferenceEngine
+from edgeq.errors import EdgeqError
+from edgeq.fold import choose
+from edgeq.frontend import qonnx
+from edgeq.graph import Graph
+from edgeq.lower import hls as lower_hls
+from edgeq.lower import onnx as lower_onnx
+from edgeq.lower import rtl as lower_rtl
+from edgeq.passes import hardware_passes
+from edgeq.report import report
+from edgeq.ui import Ui
+from edgeq.verify import compare, verify_engines
+
+QONNX_FILE = "model.qonnx.onnx"
+INTEGER_FILE = "model.int.onnx"
+VECTORS_FILE = "vectors.npz"
+EXPORT_FILE = "export.json"
+REPORT_FILE = "report.json"
+MAX_DATA_BYTES = 1 << 32
+
+
+@contextmanager
+def fresh_directory(path: Path, force: bool) -> Iterator[Path]:
+    """A temporary folder beside `path` that takes its place when the block ends well; on an error nothing is left."""
+    path = path.resolve()
+    if path.exists() and not force:
+        raise EdgeqError("the output directory exists", where=str(path), fix="choose another, or add --force to replace it")
+    if path.exists() and not (path / EXPORT_FILE).exists() and not (path / REPORT_FILE).exists() and any_entry(path):
+        raise EdgeqError("the output directory holds something that edgeq did not write", where=str(path), fix="choose another")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise EdgeqError(f"the output directory cannot be made: {error.strerror}", where=str(path)) from None
+    try:
+        made = work / "new"
+        made.mkdir()
+        yield made
+        if path.exists():
+            path.rename(work / "old")
+        made.rename(path)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def any_entry(path: Path) -> bool:
+    """True where `path` is a file or a folder that is not empty."""
+    return not path.is_dir() or next(path.iterdir(), None) is not None
+
+
+@dataclass(frozen=True)
+class Data:
+    """Frames that a user gives: x float32 [N, *source shape]; y labels [N], or None."""
+
+    x: np.ndarray
+    y: np.ndarray | None
+
+
+def load_data(path: Path, frames: int) -> Data:
+    """The first `frames` of an npz file with the array `x` (or one array only) and, if there are labels, `y`."""
+    if not path.is_file():
+        raise EdgeqError("there is no such file", where=str(path))
+    if path.stat().st_size > MAX_DATA_BYTES:
+        raise EdgeqError(f"the file is larger than {MAX_DATA_BYTES:,} bytes", where=str(path))
+    try:
+        with np.load(path, allow_pickle=False) as pack:
+            name = "x" if "x" in pack.files else pack.files[0]
+            x, y = pack[name][:frames], (pack["y"][:frames] if "y" in pack.files else None)
+    except Exception as error:
+        raise EdgeqError(
+            f"not an npz file of arrays ({error})", where=str(path), fix="np.savez(FILE, x=images, y=labels)"
+        ) from None
+    if not np.issubdtype(x.dtype, np.number) or not np.all(np.isfinite(x)):
+        raise EdgeqError(f"the array {name!r} has {x.dtype} or values that are not finite", where=str(path))
+    return Data(x.astype(np.float32), y)
+
+
+def export(
+    source: str, out: Path, *, weights: Path | None, input_shape: tuple[int, ...] | None, input_type: str | None,
+    samples: int, seed: int, data: Path | None, force: bool, ui: Ui,
+) -> dict[str, Any]:  # fmt: skip
+    """QONNX file or Brevitas module -> DIR with the QONNX file, the integer ONNX file, golden vectors, export.json."""
+    with fresh_directory(out, force) as made:
+        record: dict[str, Any] = {"source": source, "input_type": input_type, "seed": seed}
+        if ":" in source and not Path(source).exists():
+            from edgeq.frontend import brevitas
+
+            with ui.stage("exporting the module to QONNX"):
+                if input_shape is None:
+                    raise EdgeqError("a module needs the shape of its input", where=source, fix="add --input-shape 1,3,32,32")
+                module = brevitas.load_module(source, weights)
+                brevitas.export_module(module, input_shape, made / QONNX_FILE)
+            record |= {"module": source, "weights": str(weights.resolve()) if weights else None, "input_shape": list(input_shape)}
+            model = qonnx.load_model(made / QONNX_FILE)
+        else:
+            if weights or input_shape:
+                raise EdgeqError(
+                    "--weights and --input-shape belong to a module", where=source, fix="give package.module:function"
+                )
+            model = qonnx.load_model(Path(source))
+            (made / QONNX_FILE).write_bytes(model.SerializeToString(deterministic=True))
+        with ui.stage("importing QONNX as integers"):
+            graph = qonnx.import_qonnx(model, input_type)
+        for message in graph.meta.get("messages", []):
+            ui.say(message)
+        with ui.stage("writing integer ONNX and golden vectors"):
+            lower_onnx.save(graph, made / INTEGER_FILE)
+            codes, floats = frames_of(graph, samples, seed, data)
+            outputs = ReferenceEngine(graph).run(codes)
+            np.savez_compressed(made / VECTORS_FILE, codes=codes, floats=floats, outputs=outputs)
+        types = graph.types()
+        record |= {
+            "input": {"name": graph.input, "type": str(graph.input_type)},
+            "output": {"name": graph.output, "type": str(types[graph.output])},
+            "operators": [{"name": n.name, "op": n.op.kind(), "type": str(types[n.output])} for n in graph.nodes],
+            "frames": len(codes),
+            "sha256": {name: digest(made / name) for name in (QONNX_FILE, INTEGER_FILE)},
+            "versions": {name: version(name) for name in ("edgeq", "onnx", "onnxruntime", "qonnx", "numpy")},
+        }
+        write_json(made / EXPORT_FILE, record)
+    return record
+
+
+def verify(folder: Path, *, samples: int | None, seed: int, data: Path | None, ui: Ui) -> dict[str, Any]:
+    """Every engine that applies, compared; {"engines": {name: {...}}}."""
+    record = read_record(folder)
+    graph = lower_onnx.load(folder / INTEGER_FILE)
+    if samples is None and data is None:
+        codes, floats = read_vectors(folder)
+    else:
+        codes, floats = frames_of(graph, samples or 1000, seed, data)
+    module = None
+    if record.get("module"):
+        from edgeq.frontend import brevitas
+
+        with ui.stage("loading the PyTorch module"):
+            module = brevitas.load_module(record["module"], Path(record["weights"]) if record["weights"] else None)
+    result: dict[str, Any] = {
+        "engines": verify_engines(graph, folder / INTEGER_FILE, folder / QONNX_FILE, module, codes, floats, stage=ui.stage)
+    }
+    labels = load_data(data, len(codes)).y if data else None
+    if labels is not None:
+        result["accuracy"] = accuracies(graph, folder, codes, floats, labels)
+    return result
+
+
+def accuracies(graph: Graph, folder: Path, codes: np.ndarray, floats: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Share of frames whose largest output is the label's: the integer ONNX with its exact tail, and the QONNX file."""
+    from edgeq.engines.ort import OrtEngine
+
+    outputs = {
+        "onnxruntime": qonnx.apply_tail(graph, OrtEngine(folder / INTEGER_FILE).run(codes)),
+        "qonnx": qonnx.execute(folder / QONNX_FILE, floats),
+    }
+    return {name: float(np.mean(y.reshape(len(y), -1).argmax(axis=1) == labels)) for name, y in outputs.items()}
+
+
+def synth(
+    folder: Path, board: Board, out: Path, *, mst: bool, max_utilization: float, estimate: str, force: bool, ui: Ui
+) -> dict[str, Any]:
+    """DIR -> BUILD with the HLS project, the Verilog, the report and what `sim` needs; returns the report."""
+    read_record(folder)
+    with fresh_directory(out, force) as made:
+        source = lower_onnx.load(folder / INTEGER_FILE)
+        with ui.stage("preparing the graph for hardware"):
+            graph = hardware_passes(source)
+        with ui.stage("choosing how parallel each operator is"):
+            folds = choose(graph, board, mst, max_utilization)
+        with ui.stage("writing Verilog"):
+            design = lower_rtl.lower(graph, folds, made / "rtl")
+        with ui.stage("writing the HLS project"):
+            lower_hls.lower(graph, folds, board, made / "hls")
+        with ui.stage("estimating resources"):
+            result = report(graph, folds, board, design, made / "rtl", estimate)
+        write_json(made / REPORT_FILE, result)
+        for name in (INTEGER_FILE, VECTORS_FILE):
+            shutil.copyfile(folder / name, made / name)
+    return result
+
+
+def sim(
+    build: Path, *, samples: int | None, seed: int, engine: str, stalls: int | None, trace: Path | None, ui: Ui
+) -> dict[str, Any]:
+    """BUILD compiled and run; {"engines": {"hls": {...}, "rtl": {...}}}."""
+    if not (build / REPORT_FILE).is_file():
+        raise EdgeqError("this is not a folder that `edgeq synth` wrote", where=str(build), fix="run `edgeq synth` first")
+    graph = lower_onnx.load(build / INTEGER_FILE)
+    if samples is None:
+        codes, _ = read_vectors(build)
+    else:
+        codes = graph.input_type.random(np.random.default_rng(seed), samples)
+    with ui.stage(f"reference on {len(codes)} frames"):
+        expected = ReferenceEngine(graph).run(codes)
+    return {"engines": {name: _simulate(name, build, graph, codes, expected, stalls, trace, ui) for name in _engines(engine)}}
+
+
+def _engines(engine: str) -> tuple[str, ...]:
+    return ("hls", "rtl") if engine == "both" else (engine,)
+
+
+def _simulate(
+    name: str, build: Path, graph: Graph, codes: np.ndarray, expected: np.ndarray, stalls: int | None, trace: Path | None, ui: Ui
+) -> dict[str, Any]:
+    output = graph.types()[graph.output]
+    run: Callable[[np.ndarray], np.ndarray]
+    with ui.stage(f"{name}: compiling"):
+        if name == "rtl":
+            from edgeq.engines.verilator import VerilatorEngine
+
+            rtl = engine = VerilatorEngine(build / "rtl", graph.input_type, output, trace=trace is not None)
+
+            def run(x: np.ndarray) -> np.ndarray:
+                return rtl.run(x, stalls=stalls, trace=trace)
+        else:
+            from edgeq.engines.hls import HlsEngine
+
+            engine = HlsEngine(build / "hls")
+            run = engine.run
+    with ui.stage(f"{name}: running {len(codes)} frames"):
+        found = compare(expected, run(codes), graph.output)
+    found["frames_per_second"] = engine.frames_per_second
+    if name == "rtl":
+        found |= {"latency_cycles": rtl.latency_cycles, "cycles_per_frame": rtl.cycles_per_frame}
+    return found
+
+
+def frames_of(graph: Graph, samples: int, seed: int, data: Path | None) -> tuple[np.ndarray, np.ndarray]:
+    """(codes, floats): the data file's first frames, or random legal codes and floats that stand for them."""
+    if samples < 1:
+        raise EdgeqError(f"{samples} samples were asked for", where="--samples", fix="1 or more")
+    if data:
+        floats = load_data(data, samples).x
+        return qonnx.input_codes(graph, floats), floats
+    codes = graph.input_type.random(np.random.default_rng(seed), samples)
+    return codes, qonnx.input_floats(graph, codes)
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """export.json of a folder that `edgeq export` wrote."""
+    path = folder / EXPORT_FILE
+    if not path.is_file():
+        raise EdgeqError("this is not a folder that `edgeq export` wrote", where=str(folder), fix="run `edgeq export` first")
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise EdgeqError(f"not JSON ({error})", where=str(path), fix="run `edgeq export` again") from None
+
+
+def read_vectors(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """(codes, floats) of the golden vectors."""
+    try:
+        with np.load(folder / VECTORS_FILE, allow_pickle=False) as pack:
+            return pack["codes"], pack["floats"]
+    except Exception as error:
+        raise EdgeqError(f"the vectors cannot be read ({error})", where=str(folder / VECTORS_FILE), fix="export again") from None
+
+
+def write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, sort_keys=False) + "\n")
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,76 @@
+"""What a built network costs: one row an operator, by Yosys where that is quick, by our model elsewhere."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from os import cpu_count
+from pathlib import Path
+from typing import Any
+
+from edgeq.board import Board
+from edgeq.engines.yosys import estimate as yosys_estimate
+from edgeq.fold import Fold
+from edgeq.graph import Graph, IntType, Node
+from edgeq.hardware import RESOURCES, Cost
+from edgeq.lower.rtl import Design
+
+YOSYS_MAX_LUT = 6000
+YOSYS_MAX_BRAM36 = 4
+"""Above these, `auto` takes our model: Yosys needs minutes there (facts.md)."""
+ESTIMATES = ("auto", "yosys", "model")
+
+
+def report(graph: Graph, folds: dict[str, Fold], board: Board, design: Design, rtl: Path, estimate: str) -> dict[str, Any]:
+    """The contents of report.json; `rtl` is the folder that `design` was written to."""
+    types = graph.types()
+
+    def row(node: Node) -> dict[str, Any]:
+        xs = tuple(types[name] for name in node.inputs)
+        fold = folds[node.name]
+        cost, source = node.op.cost(fold, *xs), "model"
+        if estimate == "yosys" or (estimate == "auto" and cost.lut <= YOSYS_MAX_LUT and cost.bram36 <= YOSYS_MAX_BRAM36):
+            instance = design.instances[node.name]
+            files = [rtl / name for name in (*(f"{stem}.sv" for stem in instance.uses), *instance.sources)]
+            cost, source = yosys_estimate(files, instance.module, instance.params, family=board.yosys_family, cwd=rtl), "yosys"
+        return {
+            "name": node.name,
+            "op": node.op.kind(),
+            "shape": f"{shape(xs[0])} -> {shape(types[node.output])}",
+            "fold": str(fold),
+            "cycles": node.op.cycles(fold, *xs),
+            **cost.asdict(),
+            "source": source,
+            **({"notes": notes} if (notes := design.instances[node.name].notes) else {}),
+        }
+
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        rows = list(pool.map(row, graph.nodes))
+    rows += [
+        {
+            "name": f.name,
+            "op": "Fifo",
+            "shape": f"{f.depth} x {f.width} bit",
+            "fold": "",
+            "cycles": 0,
+            **f.cost.asdict(),
+            "source": "model",
+        }
+        for f in design.fifos
+    ]
+    cycles = max(r["cycles"] for r in rows)
+    total = sum((Cost(**{k: r[k] for k in RESOURCES}) for r in rows), Cost())
+    return {
+        "board": board.name,
+        "part": board.part,
+        "clock_mhz": board.clock_mhz,
+        "cycles_per_frame": cycles,
+        "frames_per_second": board.clock_mhz * 1e6 / cycles,
+        "operators": rows,
+        "total": total.asdict(),
+        "budget": board.budget.asdict(),
+    }
+
+
+def shape(t: IntType) -> str:
+    """`64x28x28:1b`, the shape and the bits of one element."""
+    return f"{'x'.join(map(str, t.shape))}:{t.width}b"
