@@ -22,7 +22,7 @@ template <typename CONFIG_T> struct eq_threshold_element {
         if (negative[row] != 0) {
             count = CONFIG_T::levels - count;
         }
-        return res_T(CONFIG_T::base + CONFIG_T::step * count);
+        return res_T(static_cast<long long>(CONFIG_T::base) + static_cast<long long>(CONFIG_T::step) * int(count));
     }
 };
 

@@ -45,6 +45,7 @@ def fresh_directory(path: Path, force: bool) -> Iterator[Path]:
         raise EdgeqError("the output directory exists", where=str(path), fix="choose another, or add --force to replace it")
     if path.exists() and not (path / EXPORT_FILE).exists() and not (path / REPORT_FILE).exists() and any_entry(path):
         raise EdgeqError("the output directory holds something that edgeq did not write", where=str(path), fix="choose another")
+    absent = [parent for parent in path.parents if not parent.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -59,6 +60,9 @@ def fresh_directory(path: Path, force: bool) -> Iterator[Path]:
         made.rename(path)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+        if not path.exists():
+            for parent in absent:
+                parent.rmdir()
 
 
 def any_entry(path: Path) -> bool:

@@ -76,6 +76,13 @@ class Body:
         image = len(self._types[self.inputs[0]].shape) == 3
         return self.op("Unsqueeze", values, self.const(np.array([1, 2]))) if image else values
 
+    def extreme(self, op_type: str, a: str, b: str) -> str:
+        """Min or Max. On int64 a comparison and a choice: onnxruntime 1.31 errs there where bit 31 is set."""
+        if self._dtypes[a] != np.int64:
+            return self.op(op_type, a, b)
+        closer = self.op("Less" if op_type == "Min" else "Greater", a, b, dtype=np.bool_)
+        return self.op("Where", closer, a, b, dtype=np.int64)
+
     def affine(self, x: str, scale: int, offset: int) -> str:
         """scale*x + offset in the type of x."""
         if scale != 1:

@@ -46,6 +46,10 @@ class Convolution(Mac):
         x, weight = cls.sample_operands(draw, (groups * per_group, *w.size), (groups * draw(1, 4), per_group, *w.kernel))
         return cls(weight, stride=w.stride, pads=w.pads, dilation=w.dilation, groups=groups), (x,)
 
+    def hardware_rows(self) -> np.ndarray:
+        """The weights in the order of a hardware patch, tap by tap: [Cout, Kh*Kw*Cin/groups]."""
+        return self.weight.transpose(0, 2, 3, 1).reshape(self.channels_out, -1)
+
     def infer(self, *xs: IntType) -> IntType:
         return self.finish(self.accumulator_type(xs[0]))
 

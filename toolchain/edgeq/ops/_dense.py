@@ -9,7 +9,6 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
-from edgeq.ops import _sample
 from edgeq.ops._mac import Mac, exact_matmul, integer_sum
 
 if TYPE_CHECKING:

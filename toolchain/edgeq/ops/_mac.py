@@ -53,6 +53,8 @@ class Mac(Op):
             raise EdgeqError(
                 f"the activations {x} need {x.width} bits", fix=f"quantize them to at most {MAX_ACTIVATION_BITS} bits"
             )
+        if int(np.abs(self.weight).reshape(self.channels_out, -1).sum(axis=1).max()) * 255 >= 1 << 31:
+            raise EdgeqError(f"sums of {self.terms} terms of a byte pass 32 bits", fix="fewer inputs, or smaller weights")
 
     def check_bipolar(self, x: IntType) -> None:
         """Raises EdgeqError unless weights and activations are -1 and +1 only."""

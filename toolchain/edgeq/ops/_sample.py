@@ -62,7 +62,7 @@ def int_range(draw: Draw, bits: int) -> tuple[int, int, int]:
     ]
     if bits > 9:
         kinds.append((-draw(1, 5), 128 + draw(0, 127), 1))  # neither uint8 nor int8 holds it
-    if b > 3:
+    if 3 < b < 9:
         steps = draw(2, 3)
         kinds.append((-half, -half + steps * ((half - 1) // steps), steps))
     return choice(draw, kinds)

@@ -9,10 +9,12 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
+from edgeq.hardware import HlsCall, HlsTable
 from edgeq.ops import _sample
 from edgeq.ops.threshold import per_channel
 
 if TYPE_CHECKING:
+    from edgeq.fold import Fold
     from edgeq.lower.onnx import Body
 
 MAX_MULTIPLIER_BITS = 16
@@ -61,3 +63,9 @@ class Add(Op):
                 term = body.op("Mul", term, body.per_channel(body.cast(body.param(name), body.wide), x))
             terms.append(term)
         return body.cast(body.op("Add", *terms), body.out.storage)
+
+    def hls(self, fold: Fold, *xs: IntType) -> HlsCall:
+        if np.all(self.a == 1) and np.all(self.b == 1):
+            return HlsCall(native={"class_name": "Merge", "op": "add"})
+        config = {"n_pixels": xs[0].pixels, "rows_a": len(self.a), "rows_b": len(self.b)}
+        return HlsCall("eq_add", config, tables={"a": HlsTable.of(self.a), "b": HlsTable.of(self.b)})

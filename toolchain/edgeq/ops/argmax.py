@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.graph import Draw, IntType, Op
+from edgeq.hardware import HlsCall
 from edgeq.ops import _sample
 
 if TYPE_CHECKING:
+    from edgeq.fold import Fold
     from edgeq.lower.onnx import Body
 
 
@@ -33,3 +35,6 @@ class Argmax(Op):
 
     def to_onnx(self, body: Body, *xs: str) -> str:
         return body.cast(body.op("ArgMax", xs[0], axis=1, keepdims=1, select_last_index=0, dtype=np.int64), body.out.storage)
+
+    def hls(self, fold: Fold, *xs: IntType) -> HlsCall:
+        return HlsCall("eq_argmax", {"n_pixels": xs[0].pixels})

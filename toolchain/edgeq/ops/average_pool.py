@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.graph import Draw, IntType, Op
+from edgeq.hardware import HlsCall
 from edgeq.ops import _sample
+from edgeq.ops._hls import ap_type, window
 from edgeq.ops._window import output_size, patches
 
 if TYPE_CHECKING:
+    from edgeq.fold import Fold
     from edgeq.lower.onnx import Body
 
 
@@ -45,3 +48,8 @@ class AveragePool(Op):
     def to_onnx(self, body: Body, *xs: str) -> str:
         taps = body.taps(body.cast(xs[0], body.wide), self.kernel, self.stride, self.pads, (1, 1), fill=0)
         return body.cast(reduce(lambda a, b: body.op("Add", a, b), taps), body.out.storage)
+
+    def hls(self, fold: Fold, *xs: IntType) -> HlsCall:
+        (x,) = xs
+        config = window(x, self.kernel, self.stride, self.pads, (1, 1), pad_value=0)
+        return HlsCall("eq_average_pool", config | {"folds": 1}, types={"acc_t": ap_type(self.infer(x))})

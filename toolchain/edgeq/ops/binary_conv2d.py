@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeq.graph import Draw, IntType
 from edgeq.ops import _sample
 from edgeq.ops._conv import Convolution
+from edgeq.ops._hls import binary_layer, window
+
+if TYPE_CHECKING:
+    from edgeq.fold import Fold
+    from edgeq.hardware import HlsCall
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,3 +34,9 @@ class BinaryConv2d(Convolution):
     def infer(self, *xs: IntType) -> IntType:
         self.check_bipolar(xs[0])
         return super().infer(*xs)
+
+    def hls(self, fold: Fold, *xs: IntType) -> HlsCall:
+        (x,) = xs
+        config = window(x, self.kernel, self.stride, self.pads, self.dilation, pad_value=0)
+        rows, accumulator = self.hardware_rows(), self.accumulator_type(x)
+        return binary_layer("eq_binary_conv2d", self, fold, accumulator, rows, config, self.groups, any(self.pads))

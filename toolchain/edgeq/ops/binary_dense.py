@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeq.graph import Draw, IntType
 from edgeq.ops import _sample
 from edgeq.ops._dense import FullyConnected
+from edgeq.ops._hls import binary_layer
+
+if TYPE_CHECKING:
+    from edgeq.fold import Fold
+    from edgeq.hardware import HlsCall
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,3 +30,7 @@ class BinaryDense(FullyConnected):
     def infer(self, *xs: IntType) -> IntType:
         self.check_bipolar(xs[0])
         return super().infer(*xs)
+
+    def hls(self, fold: Fold, *xs: IntType) -> HlsCall:
+        (x,) = xs
+        return binary_layer("eq_binary_dense", self, fold, self.accumulator_type(x), self.weight, {"n_chan": x.channels})

@@ -10,9 +10,11 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
+from edgeq.hardware import HlsCall
 from edgeq.ops import _sample
 
 if TYPE_CHECKING:
+    from edgeq.fold import Fold
     from edgeq.lower.onnx import Body
 
 
@@ -41,3 +43,6 @@ class Concat(Op):
 
     def to_onnx(self, body: Body, *xs: str) -> str:
         return body.op("Concat", *(body.cast(x, body.out.storage) for x in xs), axis=1)
+
+    def hls(self, fold: Fold, *xs: IntType) -> HlsCall:
+        return HlsCall("eq_concat", {"n_pixels": xs[0].pixels})

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from edgeq.graph import IntType
 from edgeq.ops._dense import FullyConnected
+from edgeq.ops._hls import integer_layer
+
+if TYPE_CHECKING:
+    from edgeq.fold import Fold
+    from edgeq.hardware import HlsCall
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,3 +23,7 @@ class Dense(FullyConnected):
     def infer(self, *xs: IntType) -> IntType:
         self.check_operands(xs[0])
         return super().infer(*xs)
+
+    def hls(self, fold: Fold, *xs: IntType) -> HlsCall:
+        (x,) = xs
+        return integer_layer("eq_dense", self, fold, self.accumulator_type(x), self.weight, {"n_chan": x.channels})

@@ -9,9 +9,12 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
+from edgeq.hardware import HlsCall
 from edgeq.ops import _sample
+from edgeq.ops._hls import ap_type
 
 if TYPE_CHECKING:
+    from edgeq.fold import Fold
     from edgeq.lower.onnx import Body
 
 
@@ -40,3 +43,7 @@ class GlobalAveragePool(Op):
     def to_onnx(self, body: Body, *xs: str) -> str:
         y = body.op("ReduceSum", body.cast(xs[0], body.wide), body.const(np.array([2, 3])), keepdims=1)
         return body.cast(y, body.out.storage)
+
+    def hls(self, fold: Fold, *xs: IntType) -> HlsCall:
+        (x,) = xs
+        return HlsCall("eq_global_average_pool", {"n_pixels": x.pixels}, types={"acc_t": ap_type(self.infer(x))})

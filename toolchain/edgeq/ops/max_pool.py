@@ -10,10 +10,13 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
+from edgeq.hardware import HlsCall
 from edgeq.ops import _sample
+from edgeq.ops._hls import window
 from edgeq.ops._window import output_size, patches
 
 if TYPE_CHECKING:
+    from edgeq.fold import Fold
     from edgeq.lower.onnx import Body
 
 
@@ -62,4 +65,20 @@ class MaxPool(Op):
             window = {"kernel_shape": list(self.kernel), "strides": list(self.stride), "pads": list(self.pads)}
             return body.op("MaxPool", x, **window)
         taps = body.taps(x, self.kernel, self.stride, self.pads, self.dilation, fill=body.type(x).lo)
-        return reduce(lambda a, b: body.op("Max", a, b), taps)
+        return reduce(lambda a, b: body.extreme("Max", a, b), taps)
+
+    def hls(self, fold: Fold, *xs: IntType) -> HlsCall:
+        (x,) = xs
+        tiles = self.kernel == self.stride and x.shape[1] % self.kernel[0] == 0 and x.shape[2] % self.kernel[1] == 0
+        if tiles and not any(self.pads) and self.dilation == (1, 1):
+            return HlsCall(native=self._native(x))
+        config = window(x, self.kernel, self.stride, self.pads, self.dilation, pad_value=x.lo)
+        return HlsCall("eq_max_pool", config | {"folds": 1})
+
+    def _native(self, x: IntType) -> dict[str, object]:
+        """hls4ml's own layer, exact where the windows tile the image."""
+        sizes = {"in": x.shape[1:], "out": self.infer(x).shape[1:], "pool": self.kernel, "stride": self.stride}
+        layer = {f"{name}_{axis}": size[i] for name, size in sizes.items() for i, axis in enumerate(("height", "width"))}
+        pads = {f"pad_{side}": 0 for side in ("top", "left", "bottom", "right")}
+        shape = {"n_filt": x.channels, "count_pad": False, "data_format": "channels_last"}
+        return {"class_name": "MaxPooling2D", **layer, **pads, **shape}

@@ -9,10 +9,16 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
+from edgeq.hardware import HlsCall
 from edgeq.ops import _sample
 
 if TYPE_CHECKING:
+    from edgeq.fold import Fold
     from edgeq.lower.onnx import Body
+
+
+MAX_HLS_AXES = 6
+"""Axes that eq_rearrange.h takes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,3 +58,13 @@ class Rearrange(Op):
         if self.perm != tuple(range(len(self.perm))):
             y = body.op("Transpose", y, perm=[0, *(p + 1 for p in self.perm)])
         return body.op("Reshape", y, body.const(np.array([-1, *self.shape])))
+
+    def hls(self, fold: Fold, *xs: IntType) -> HlsCall:
+        (x,) = xs
+        if len(self.view) > MAX_HLS_AXES:
+            raise EdgeqError(f"a rearrangement has {len(self.view)} axes", fix=f"at most {MAX_HLS_AXES}")
+        steps = [int(np.prod(self.view[axis + 1 :])) for axis in self.perm]
+        spare = MAX_HLS_AXES - len(self.perm)
+        sizes, strides = [1] * spare + [self.view[axis] for axis in self.perm], [0] * spare + steps
+        axes = {f"size{i}": size for i, size in enumerate(sizes)} | {f"stride{i}": step for i, step in enumerate(strides)}
+        return HlsCall("eq_rearrange", {"n_elements": x.size} | axes)

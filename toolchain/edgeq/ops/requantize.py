@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.errors import EdgeqError
-from edgeq.graph import Draw, IntType, Op
+from edgeq.graph import Draw, IntType, Op, range_width
+from edgeq.hardware import HlsCall, HlsTable
 from edgeq.ops import _sample
 from edgeq.ops.threshold import per_channel
 
 if TYPE_CHECKING:
+    from edgeq.fold import Fold
     from edgeq.lower.onnx import Body
 
 ROUNDINGS = ("half_even", "floor")
@@ -65,11 +67,18 @@ class Requantize(Op):
             raise EdgeqError(f"the rounding {self.rounding!r} is unknown", fix=f"one of {', '.join(ROUNDINGS)}")
         if not 0 <= self.shift <= 60 or len(self.multiplier) not in (1, x.channels) or len(self.multiplier) != len(self.offset):
             raise EdgeqError(f"a shift of {self.shift}, {len(self.multiplier)} multipliers, {len(self.offset)} offsets for {x}")
+        if self.lo > self.hi:
+            raise EdgeqError(f"a requantize clips to [{self.lo}, {self.hi}]")
         product = self.product_type(x)
         if product.lo <= -(1 << 61) or product.hi >= 1 << 61:
             raise EdgeqError(f"products reach from {product.lo} to {product.hi}", fix="use a shorter multiplier")
-        ends = self.round(np.array([product.lo, product.hi]))
-        return IntType(x.shape, *(int(v) for v in np.clip(ends, self.lo, self.hi)))
+        rounded = self.rounded_type(x)
+        return IntType(x.shape, *(min(max(v, self.lo), self.hi) for v in (rounded.lo, rounded.hi)))
+
+    def rounded_type(self, x: IntType) -> IntType:
+        """The exact range before clipping."""
+        product = self.product_type(x)
+        return IntType(x.shape, *(int(v) for v in self.round(np.array([product.lo, product.hi]))))
 
     def round(self, product: np.ndarray) -> np.ndarray:
         """product / 2^shift, rounded."""
@@ -103,5 +112,26 @@ class Requantize(Op):
                 odd = body.op("BitwiseAnd", shifted, body.const(np.array(1, np.uint64)))
                 shifted = body.op("Sub", shifted, body.op("Mul", odd, body.cast(tie, u64)))
             y = body.op("Sub", body.cast(shifted, i64), body.const(np.array(lift >> self.shift)))
-        y = body.op("Min", body.op("Max", y, body.const(np.array(self.lo))), body.const(np.array(self.hi)))
+        rounded = self.rounded_type(body.type(x))
+        narrow = body.wide if rounded.storage != np.int64 else i64
+        y = body.cast(y, narrow)
+        for emit, bound, end in (("Max", body.out.lo, rounded.lo), ("Min", body.out.hi, rounded.hi)):
+            if bound != end:
+                y = body.extreme(emit, y, body.const(np.array(bound, narrow)))
         return body.cast(y, body.out.storage)
+
+    def hls(self, fold: Fold, *xs: IntType) -> HlsCall:
+        (x,) = xs
+        product = self.product_type(x)
+        half = 1 << (self.shift - 1) if self.shift and self.rounding == "half_even" else 0
+        wide = max(range_width(min(product.lo, self.lo, -1), max(product.hi + half, self.hi)), self.shift + 2)
+        config = {
+            "n_pixels": x.pixels,
+            "rows": len(self.multiplier),
+            "shift": self.shift,
+            "half_even": int(self.rounding == "half_even"),
+            "lo": self.lo,
+            "hi": self.hi,
+        }
+        tables = {"multiplier": HlsTable.of(self.multiplier), "offset": HlsTable.of(self.offset)}
+        return HlsCall("eq_requantize", config, types={"wide_t": (wide, True)}, tables=tables)

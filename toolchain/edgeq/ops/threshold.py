@@ -9,9 +9,11 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
+from edgeq.hardware import HlsCall, HlsTable
 from edgeq.ops import _sample
 
 if TYPE_CHECKING:
+    from edgeq.fold import Fold
     from edgeq.lower.onnx import Body
 
 MAX_LEVELS = 255
@@ -92,6 +94,12 @@ class Threshold(Op):
         for above in levels[1:]:
             count = body.op("Add", count, body.cast(above, np.uint8))
         return body.cast(body.affine(body.cast(count, np.int32), self.step, self.base), body.out.storage)
+
+    def hls(self, fold: Fold, *xs: IntType) -> HlsCall:
+        (x,) = xs
+        config = {"n_pixels": x.pixels, "rows": len(self.negative), "levels": self.levels, "base": self.base, "step": self.step}
+        tables = {"thresholds": HlsTable.of(self.upward()), "negative": HlsTable(self.negative, 1, False)}
+        return HlsCall("eq_threshold", config, tables=tables)
 
 
 def per_channel(values: np.ndarray, x: np.ndarray) -> np.ndarray:

@@ -9,9 +9,11 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
+from edgeq.hardware import HlsCall
 from edgeq.ops import _sample
 
 if TYPE_CHECKING:
+    from edgeq.fold import Fold
     from edgeq.lower.onnx import Body
 
 
@@ -42,3 +44,9 @@ class Upsample(Op):
             index = np.arange(body.out.shape[1 + axis]) // self.factor[axis]
             y = body.op("Gather", y, body.const(index), axis=2 + axis)
         return y
+
+    def hls(self, fold: Fold, *xs: IntType) -> HlsCall:
+        (x,) = xs
+        height, width = self.factor
+        sizes = {"in_height": x.shape[1], "in_width": x.shape[2]}
+        return HlsCall("eq_upsample", sizes | {"factor_height": height, "factor_width": width})

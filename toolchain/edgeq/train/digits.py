@@ -20,6 +20,7 @@ EPOCHS = 60
 BATCH = 64
 HELD_OUT = 0.25
 THREADS = 2  # fixed, because the order in which a sum is split over threads changes its last bits
+RATE = 0.02
 LOGIT_SCALE = 0.125  # the last layer gives integers; the loss sees them at this scale
 
 
@@ -108,8 +109,8 @@ def accuracy(net: nn.Module, images: np.ndarray, labels: np.ndarray) -> float:
 
 def _fit(net: nn.Module, images: Tensor, labels: Tensor, epochs: int, progress: Callable[[int, int], None] | None) -> None:
     batches = -(-len(images) // BATCH)
-    optimizer = torch.optim.Adam(net.parameters(), lr=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.02, total_steps=epochs * batches)
+    optimizer = torch.optim.Adam(net.parameters(), lr=RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=RATE, total_steps=epochs * batches)
     net.train()
     for epoch in range(epochs):
         for index in torch.randperm(len(images)).split(BATCH):

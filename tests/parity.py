@@ -1,0 +1,151 @@
+"""Every operator on every engine, exact equality: what a case is, how it is drawn, and how an engine is compared.
+
+A new operator is tested by being in the registry: its `sample()` is all that is asked of it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from edgeq.engines.ort import OrtEngine
+from edgeq.engines.reference import ReferenceEngine
+from edgeq.graph import Draw, Graph, IntType, Node, Op
+from edgeq.lower import onnx as lower_onnx
+from edgeq.ops import registry
+from edgeq.ops._mac import Mac
+from edgeq.ops.conv2d import Conv2d
+from edgeq.ops.dense import Dense
+from edgeq.ops.requantize import Requantize
+from edgeq.ops.threshold import Threshold
+
+EXAMPLES = int(os.environ.get("EDGEQ_PARITY_EXAMPLES", "2"))
+"""Random instances of an operator that are built in hardware; ONNX Runtime always gets ONNX_EXAMPLES."""
+ONNX_EXAMPLES = 100
+FRAMES = 6
+KINDS = list(registry().values())
+
+
+class Engine(Protocol):
+    """What runs a lowered graph."""
+
+    def run(self, x: np.ndarray) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Case:
+    """One operator in a graph with one input, legal frames for it, and what the reference makes of them.
+
+    graph: as the integer ONNX file holds it.  built: as hardware builds it, `post` fused into the layer.
+    """
+
+    op: Op
+    types: tuple[IntType, ...]
+    graph: Graph
+    built: Graph
+    x: np.ndarray
+    y: np.ndarray
+
+    @property
+    def varied(self) -> bool:
+        """A comparison whose output is constant proves nothing."""
+        return bool(np.ptp(self.y) > 0)
+
+
+def seeded(*seed: int) -> Draw:
+    """draw(lo, hi) from a seed."""
+    rng = np.random.default_rng(seed)
+    return lambda lo, hi: int(rng.integers(lo, hi, endpoint=True))
+
+
+def draw_case(kind: type[Op], draw: Draw, fused: bool = False) -> Case:
+    """A random case of the operator. fused: with a random `post` where the layer absorbs one."""
+    op, types = kind.sample(draw)
+    post = draw_post(op, types[0], draw) if isinstance(op, Mac) and fused else None
+    return case_of(op, types, draw(0, 1 << 30), post)
+
+
+def varied_case(kind: type[Op], *seed: int) -> Case:
+    """The first case of this seed whose output is not constant."""
+    draw = seeded(*seed)
+    for _ in range(100):
+        case = draw_case(kind, draw, fused=seed[-1] % 2 == 1)
+        if case.varied:
+            return case
+    raise AssertionError(f"{kind.kind()}.sample() draws constant outputs only")
+
+
+def case_of(op: Op, types: tuple[IntType, ...], seed: int = 0, post: Op | None = None) -> Case:
+    """The case of one operator on types; post: also fused into the layer."""
+    graph, inputs = _branches(types) if len(types) > 1 else (Graph("x", types[0]), ("x",))
+    fused = replace(op, post=post) if isinstance(op, Mac) else op
+    built = replace(graph, nodes=[*graph.nodes, Node("op", fused, inputs, "y")], output="y")
+    graph.nodes.append(Node("op", op, inputs, "a" if post else "y"))
+    if post:
+        graph.nodes.append(Node("post", post, ("a",), "y"))
+    graph.output = "y"
+    x = graph.input_type.random(np.random.default_rng(seed), FRAMES)
+    return Case(op, types, graph, built, x, ReferenceEngine(graph).run(x))
+
+
+def _branches(types: tuple[IntType, ...]) -> tuple[Graph, tuple[str, ...]]:
+    """A graph with one input and a tensor of each type, made from it by selecting channels and requantizing."""
+    shape = max((t.shape for t in types), key=lambda s: s[0])
+    graph = Graph("x", IntType(shape, -256, 255))
+    for i, t in enumerate(types):
+        source, tensor = graph.input_type, "x"
+        if t.shape != shape:
+            eye = np.eye(t.channels, shape[0], dtype=np.int64)[::-1]
+            select: Op = Conv2d(eye[:, :, None, None]) if len(shape) == 3 else Dense(eye)
+            graph.nodes.append(Node(f"select{i}", select, (tensor,), f"s{i}"))
+            (source, tensor) = select.infer(source), f"s{i}"
+        graph.nodes.append(Node(f"convert{i}", convert(source, t, falling=i % 2 == 1), (tensor,), f"x{i}"))
+    return graph, tuple(f"x{i}" for i in range(len(types)))
+
+
+def convert(source: IntType, target: IntType, falling: bool) -> Op:
+    """An operator that takes `source` onto the whole range of `target`, rising or falling."""
+    span, levels = source.hi - source.lo, (target.hi - target.lo) // target.step
+    if target.step > 1:
+        edges = source.lo + 1 + np.arange(levels)[None] * max(1, span // levels)
+        return Threshold(edges, np.array([int(falling)]), target.lo, target.step)
+    shift = max(0, (span // max(1, levels)).bit_length() - 1)
+    multiplier = max(1, -(-levels // span)) * (-1 if falling else 1)
+    least = min(source.lo * multiplier, source.hi * multiplier)
+    offset = (target.lo << shift) - least
+    return Requantize(np.array([multiplier]), np.array([offset]), shift, "floor", target.lo, target.hi)
+
+
+def draw_post(op: Mac, x: IntType, draw: Draw) -> Op:
+    """A threshold at sums that occur, in either direction, or a requantize."""
+    accumulator = op.infer(x)
+    if draw(0, 2) == 2 and accumulator.width <= 30:
+        return Requantize.sample_for(draw, accumulator)
+    rng = np.random.default_rng(draw(0, 1 << 30))
+    y = np.moveaxis(op.reference(x.random(rng, 8)), 1, 0)
+    rows = y.reshape(len(y), -1) if draw(0, 1) else y.reshape(1, -1)
+    thresholds = np.sort(rng.choice(rows, size=draw(1, 4), axis=1), axis=1)
+    base, step = (-1, 2) if thresholds.shape[1] == 1 else (draw(-2, 0), 1)
+    return Threshold(thresholds, rng.integers(0, 2, len(rows)), base, step)
+
+
+def mismatches(case: Case, engine: Engine) -> int:
+    """Values of y that differ."""
+    y = engine.run(case.x)
+    assert y.shape == case.y.shape and y.dtype == np.int64
+    return int(np.count_nonzero(y != case.y))
+
+
+def onnx_mismatches(case: Case, folder: Path) -> int:
+    """Values that differ in a plain onnxruntime session; the file must also come back as the graph that it was."""
+    path, again = folder / "model.int.onnx", folder / "again.int.onnx"
+    lower_onnx.save(case.graph, path)
+    loaded = lower_onnx.load(path)
+    lower_onnx.save(loaded, again)
+    assert path.read_bytes() == again.read_bytes(), "the integer ONNX file changes when it is loaded and saved"
+    assert np.array_equal(ReferenceEngine(loaded).run(case.x), case.y), "a loaded graph means something else"
+    return mismatches(case, OrtEngine(path, threads=1))

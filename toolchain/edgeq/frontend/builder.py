@@ -1,0 +1,295 @@
+"""Integer operators, emitted while a QONNX graph is walked, with the record of what real number each tensor stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from edgeq.errors import EdgeqError
+from edgeq.frontend.exact import SIGN, Lane, Quantizer, common_divisor, integer_operator, is_power_of_two, merge, spread
+from edgeq.frontend.symbols import Shape, Sym, lanes_after
+from edgeq.graph import Graph, IntType, Node, Op
+from edgeq.ops._mac import MAX_ACTIVATION_BITS
+from edgeq.ops.add import MAX_MULTIPLIER_BITS, Add
+from edgeq.ops.rearrange import Rearrange
+from edgeq.ops.requantize import Requantize
+from edgeq.ops.threshold import Threshold
+
+INPUT = "x"
+IDENTITY_SPAN = 1 << 16
+
+
+class Builder:
+    """The integer graph under construction. Every method that emits takes the QONNX node's output as `source`."""
+
+    def __init__(self) -> None:
+        self.graph = Graph(INPUT, IntType((1,), 0, 0), meta={"real": {}, "nodes": {}, "quantizers": [], "messages": []})
+        self.types: dict[str, IntType] = {}
+        self.where = ""
+        """The QONNX node that is being read: for error messages and for the record."""
+
+    def input(self, shape: Shape, kind: IntType, record: dict[str, Any]) -> None:
+        """Declare the graph's one input."""
+        if INPUT in self.types:
+            raise EdgeqError(
+                "the model's input is read by two different quantizers", where=self.where,
+                fix="give the input's own type: --input uint8/255, int16/1024, ...",
+            )  # fmt: skip
+        self.graph.input_type = self.types[INPUT] = kind
+        self.graph.meta["input"] = record
+
+    def emit(self, op: Op, *inputs: str) -> tuple[str, IntType]:
+        """Append a node; its tensor's name and type."""
+        try:
+            kind = op.infer(*(self.types[name] for name in inputs))
+        except EdgeqError as error:
+            raise EdgeqError(error.what, where=self.where, fix=error.fix) from None
+        name = f"{op.kind().lower()}_{len(self.graph.nodes)}"
+        output = f"{name}_y"
+        self.graph.nodes.append(Node(name, op, inputs, output))
+        self.graph.meta["nodes"][name] = self.where
+        self.types[output] = kind
+        return output, kind
+
+    def record(self, sym: Sym, source: str, error: Sequence[float] | None = None, quantizer: dict[str, Any] | None = None) -> Sym:
+        """Note that `source` in the QONNX file is `sym`; engines are fed its value there, so errors start again.
+
+        error: the float32 error bound of an engine's value, a channel; by default that of the chain.
+        """
+        if sym.order is not None or sym.is_input:
+            raise AssertionError("only a tensor of the integer graph in its own order is recorded")
+        reach = sym.reach or 0
+        lanes = sym.tightened().lanes
+        self.graph.meta["real"].setdefault(
+            sym.tensor,
+            {
+                "source": source,
+                "scale": texts(lane.a for lane in lanes),
+                "offset": texts(lane.b for lane in lanes),
+                "low": optional_texts(lane.low for lane in lanes),
+                "high": optional_texts(lane.high for lane in lanes),
+                "error": list(merge(error if error is not None else [lane.error(reach) for lane in lanes])),
+                "quantizer": quantizer,
+            },
+        )
+        return replace(sym, lanes=merge(replace(x, error0=0.0, error1=0.0).rounded(reach) for x in lanes))
+
+    # Shapes
+
+    def reshaped(self, sym: Sym, shape: Shape) -> Sym:
+        """The same elements in order, seen in another shape."""
+        return replace(sym, shape=shape)
+
+    def transposed(self, sym: Sym, perm: Shape) -> Sym:
+        """Axes permuted; perm leaves the batch out."""
+        shape = tuple(sym.shape[p] for p in perm)
+        if sym.order is None:
+            return replace(sym, order=(sym.shape, perm), shape=shape)
+        view, before = sym.order
+        if tuple(view[p] for p in before) == sym.shape:
+            return replace(sym, order=(view, tuple(before[p] for p in perm)), shape=shape)
+        made = self.in_order(sym)
+        return replace(made, order=(made.shape, perm), shape=shape)
+
+    def in_order(self, sym: Sym) -> Sym:
+        """With a waiting transpose made."""
+        if sym.order is None:
+            return sym
+        shape = sym.shape if len(sym.shape) in (1, 3) else (prod(sym.shape),)
+        return replace(self._rearranged(sym, *sym.order, shape), shape=sym.shape)
+
+    def in_layout(self, sym: Sym) -> Sym:
+        """As a tensor (C, H, W) or (F,) of its own: the input of an operator."""
+        if sym.pads != (0, 0, 0, 0):
+            raise EdgeqError("a Pad is followed by something other than a convolution", where=self.where, fix="pad in the Conv")
+        if len(sym.shape) not in (1, 3):
+            raise EdgeqError(
+                f"a tensor of shape {(1, *sym.shape)} cannot be computed with", where=self.where,
+                fix="images [N, C, H, W] or vectors [N, F]",
+            )  # fmt: skip
+        if sym.order is None and sym.shape == sym.type.shape:
+            return sym
+        return self._rearranged(sym, *(sym.order or (sym.type.shape, tuple(range(len(sym.type.shape))))), sym.shape)
+
+    def _rearranged(self, sym: Sym, view: Shape, perm: Shape, shape: Shape) -> Sym:
+        """The tensor itself in another order."""
+        try:
+            lanes = lanes_after(sym.lanes, sym.type.shape, view, perm, shape)
+        except EdgeqError as error:
+            raise EdgeqError(error.what, where=self.where, fix=error.fix) from None
+        if sym.is_input:
+            kind = replace(sym.type, shape=shape)
+            return replace(sym, type=kind, lanes=lanes, shape=shape, order=None, steps=(*sym.steps, (view, perm, shape)))
+        tensor, kind = self.emit(Rearrange(view, perm, shape), sym.tensor)
+        return replace(sym, tensor=tensor, type=kind, lanes=lanes, shape=shape, order=None)
+
+    # Scales
+
+    def scaled(self, sym: Sym) -> Sym:
+        """With one scale for all channels, no offset and no clip: what a sum of products needs. Exact, or EdgeqError.
+
+        Per-channel scales become integer multipliers of their greatest common divisor, an offset and the bounds of a
+        clip integers of that unit, in a Requantize without a shift.
+        """
+        sym = self.in_layout(sym.tightened())
+        if not sym.clips and len(sym.scales) == 1 and sym.offsets == (0,):
+            return sym
+        unit = sym.scales[0] if len(sym.scales) == 1 and sym.scales[0] else common_divisor(sym.scales)
+        terms = [(lane.a / unit, lane.b / unit) for lane in sym.lanes]
+        ends = [None if y is None else y / unit for lane in sym.lanes for y in (lane.low, lane.high)]
+        fix = "put a quantizer (Brevitas: QuantIdentity or QuantReLU) in front of this layer"
+        if any(v.denominator != 1 for term in terms for v in term) or any(y is not None and y.denominator != 1 for y in ends):
+            raise EdgeqError(
+                f"a value of scale {shown(sym.scales)}, offset {shown(sym.offsets)} has no exact integer form", where=self.where, fix=fix
+            )
+        multiplier, offset = (np.array([int(term[i]) for term in terms], dtype=object) for i in (0, 1))
+        if max(abs(m) for m in multiplier) >= 1 << (MAX_MULTIPLIER_BITS - 1):
+            raise EdgeqError(f"channels have the scales {shown(sym.scales)}, too far apart", where=self.where, fix=fix)
+        ranges = [sorted(m * v + b for v in (sym.type.lo, sym.type.hi)) for m, b in zip(multiplier, offset, strict=True)]
+        lows, highs = ([None if y is None else int(y) for y in ends[i::2]] for i in (0, 1))
+        lo, hi = min(r[0] for r in ranges), max(r[1] for r in ranges)
+        if len({y for y in lows}) > 1 or len({y for y in highs}) > 1:
+            raise EdgeqError("channels are clipped at different values", where=self.where, fix=fix)
+        lo, hi = lo if lows[0] is None else lows[0], hi if highs[0] is None else highs[0]
+        if max(-lo, hi) >= 1 << 61:
+            raise EdgeqError(f"the value reaches from {lo} to {hi}", where=self.where, fix=fix)
+        op: Op = Requantize(multiplier.astype(np.int64), offset.astype(np.int64), 0, "floor", lo, hi)
+        if sym.type.bipolar and not sym.clips and not offset.any() and np.all(np.abs(multiplier) == 1):  # stays one bit
+            flips = (multiplier == -1).astype(np.int64)
+            op = Threshold(-flips[:, None], flips, base=-1, step=2)
+        tensor, kind = self.emit(op, sym.tensor)
+        lane = Lane(unit, error0=max(x.error0 for x in sym.lanes), error1=0.0)
+        lane = replace(lane, error0=max(x.error(sym.reach or 0) for x in sym.lanes))
+        return replace(sym, tensor=tensor, type=kind, lanes=(lane,))
+
+    def narrow(self, sym: Sym) -> Sym:
+        """Checked to be at most 16 bits wide: an activation."""
+        if sym.type.width > MAX_ACTIVATION_BITS:
+            raise EdgeqError(
+                f"the activations {sym.type} need {sym.type.width} bits", where=self.where,
+                fix=f"put a quantizer of at most {MAX_ACTIVATION_BITS} bits in front of this layer",
+            )  # fmt: skip
+        return sym
+
+    def rising(self, sym: Sym) -> Sym:
+        """With no falling channel, so that a maximum of the integer is a maximum of the value."""
+        sym = self.in_layout(sym)
+        if all(lane.a >= 0 for lane in sym.lanes):
+            return sym
+        signs = np.array([-1 if lane.a < 0 else 1 for lane in sym.lanes], np.int64)
+        unsigned = replace(sym, lanes=tuple(Lane(Fraction(int(s))) for s in signs))
+        if len(signs) > 1 and len(set(signs)) > 1:
+            flipped = self.scaled(unsigned)
+        else:
+            most = max(-sym.type.lo, sym.type.hi)
+            op: Op = Requantize(signs[:1], np.zeros(1, np.int64), 0, "floor", -most, most)
+            if sym.type.bipolar:
+                op = Threshold(np.array([[-1]]), np.array([1]), base=-1, step=2)
+            tensor, kind = self.emit(op, sym.tensor)
+            flipped = replace(sym, tensor=tensor, type=kind)
+        lanes = [replace(lane, a=abs(lane.a)) for lane in sym.lanes]
+        return flipped.with_lanes(lanes)
+
+    def added(self, x: Sym, y: Sym, sign: int) -> Sym:
+        """x + sign*y, exactly: equal scales, or integer multipliers of at most 16 bits."""
+        x, y = self.in_layout(x.tightened()), self.in_layout(y.tightened())
+        if x.shape != y.shape:
+            raise EdgeqError(f"tensors of shapes {x.shape} and {y.shape} are added", where=self.where, fix="equal shapes")
+        x, y = (self.scaled(s) if s.clips else s for s in (x, y))
+        count = max(len(x.lanes), len(y.lanes))
+        pairs = list(zip(spread(x.lanes, count), (lane.scaled(Fraction(sign)) for lane in spread(y.lanes, count)), strict=True))
+        if x.tensor == y.tensor:
+            lanes = [Lane(p.a + q.a, p.b + q.b, None, None, p.error0 + q.error0, p.error1 + q.error1) for p, q in pairs]
+            return x.with_lanes([lane.rounded(x.reach) for lane in lanes])
+        units = [common_divisor((p.a, q.a)) for p, q in pairs]
+        a, b = ([int(p[i].a / u) for p, u in zip(pairs, units, strict=True)] for i in (0, 1))
+        if max(map(abs, a + b)) >= 1 << (MAX_MULTIPLIER_BITS - 1):
+            raise EdgeqError(
+                f"tensors of scales {shown(x.scales)} and {shown(y.scales)} are added, which no integers of "
+                f"{MAX_MULTIPLIER_BITS} bits relate", where=self.where,
+                fix="share one quantizer between both branches (Brevitas: one QuantIdentity for both)",
+            )  # fmt: skip
+        op = Add(*(np.array(merge(m), np.int64) for m in (a, b)))
+        tensor, kind = self.emit(op, x.tensor, y.tensor)
+        errors = [[p.error(s.reach or 0) for p in (pair[i] for pair in pairs)] for i, s in enumerate((x, y))]
+        sums = [Lane(u, p.b + q.b, None, None, e + f) for u, (p, q), e, f in zip(units, pairs, *errors, strict=True)]
+        return replace(x, tensor=tensor, type=kind, lanes=merge(s.rounded(max(abs(kind.lo), abs(kind.hi))) for s in sums))
+
+    # Quantizers
+
+    def quantized(self, sym: Sym, q: Quantizer, source: str) -> Sym:
+        """sym through the quantizer q; the result's real value is scale * integer."""
+        sym = self.in_order(sym) if sym.order else sym
+        if len(sym.lanes) > 1 or len(q.scale) > 1:
+            sym = self.in_layout(sym)
+        lanes = q.lanes(sym.lanes)
+        result = tuple(Lane(s) for s in q.scale)
+        if sym.is_input:
+            return self._quantized_input(sym, q, lanes, result, source)
+        op = integer_operator(lanes, q, sym.type)
+        if op is None:
+            raise EdgeqError(
+                f"no multiplier and shift is equal to the chain of scale {shown(sym.scales)} and offset {shown(sym.offsets)} before "
+                f"this quantizer of {q.hi - q.lo + 1} levels", where=self.where, fix="8 bits or fewer, or power-of-two scales",
+            )  # fmt: skip
+        if self._is_identity(op, sym.type):
+            made = replace(sym, lanes=result)
+        else:
+            tensor, kind = self.emit(op, sym.tensor)
+            made = replace(sym, tensor=tensor, type=kind, lanes=result)
+        self.graph.meta["quantizers"].append([source, made.tensor])
+        errors = [q.float_error(lane, sym.reach or 0) for lane in lanes]
+        return self.record(made, source, [0.0], quantizer_record(lanes, q, errors))
+
+    def _is_identity(self, op: Op, x: IntType) -> bool:
+        """True where op gives every value of x back, as the same type."""
+        if op.infer(IntType((1,), x.lo, x.hi, x.step)) != IntType((1,), x.lo, x.hi, x.step) or x.hi - x.lo >= IDENTITY_SPAN:
+            return False
+        channels = max(len(v) for v in op.arrays().values())
+        points = np.repeat(np.arange(x.lo, x.hi + 1, x.step)[:, None], channels, axis=1)
+        return bool(np.array_equal(op.reference(points), points))
+
+    def _quantized_input(self, sym: Sym, q: Quantizer, lanes: tuple[Lane, ...], result: tuple[Lane, ...], source: str) -> Sym:
+        """The first quantizer: its code is the graph's input."""
+        errors = [q.float_error(lane, float("inf") if lane.a else 0.0) for lane in lanes]
+        kind = IntType(sym.type.shape, -1, 1, 2) if q.mode == SIGN else IntType(sym.type.shape, q.lo - q.zero, q.hi - q.zero)
+        made = replace(sym, tensor=INPUT, type=kind, lanes=result, steps=())
+        description = quantizer_record(lanes, q, errors)
+        known = self.graph.meta["real"].get(INPUT)
+        if not (known and known["quantizer"] == description and self.graph.input_type == kind):
+            record = {"kind": "quantizer", "steps": [[list(p) for p in step] for step in sym.steps]}
+            self.input(sym.shape, kind, record | self.graph.meta.pop("source", {}))
+        self.graph.meta["quantizers"].append([source, INPUT])
+        return self.record(made, source, [0.0], description)
+
+
+def quantizer_record(lanes: tuple[Lane, ...], q: Quantizer, errors: list[float]) -> dict[str, Any]:
+    """What rule 6 needs at a quantizer's output: code = round(clip(a*v + b, low, high)) clipped to lo .. hi.
+
+    error: how far, in codes, a float32 engine's unrounded code can be off.
+    """
+    return {
+        "a": texts(lane.a for lane in lanes), "b": texts(lane.b for lane in lanes),
+        "low": optional_texts(lane.low for lane in lanes), "high": optional_texts(lane.high for lane in lanes),
+        "mode": q.mode, "zero": q.zero, "lo": q.lo, "hi": q.hi, "error": list(merge(errors)),
+    }  # fmt: skip
+
+
+def texts(values: Any) -> list[str]:
+    """Exact fractions as JSON, one where all are equal."""
+    return [str(v) for v in merge(values)]
+
+
+def optional_texts(values: Any) -> list[str | None]:
+    return [None if v is None else str(v) for v in merge(values)]
+
+
+def shown(values: tuple[Fraction, ...]) -> str:
+    """Scales for a message: a few, as decimals; powers of two as such."""
+    few = [f"2^{(v.numerator.bit_length() - v.denominator.bit_length())}" if v > 0 and is_power_of_two(v) else f"{float(v):.9g}" for v in values[:4]]
+    return few[0] if len(values) == 1 else f"[{', '.join(few)}{', ...' if len(values) > 4 else ''}]"
