@@ -31,26 +31,21 @@ module eq_popcount #(
     localparam int unsigned Groups = (Width + 5) / 6;
     localparam int unsigned GroupBits = $clog2(Groups + 1);
     logic [6*Groups-1:0] padded;
-    logic [Groups-1:0] column [3];
-    logic [GroupBits-1:0] sum [3];
+    logic [Groups-1:0] ones, twos, fours;
+    logic [GroupBits-1:0] sum1, sum2, sum4;
     assign padded = (6 * Groups)'(bits_i);
     for (genvar g = 0; g < Groups; g++) begin : gen_group
       eq_popcount #(
         .Width(6)
       ) u_group (
         .bits_i(padded[6*g +: 6]),
-        .count_o({column[2][g], column[1][g], column[0][g]})
+        .count_o({fours[g], twos[g], ones[g]})
       );
     end
-    for (genvar k = 0; k < 3; k++) begin : gen_column
-      eq_popcount #(
-        .Width(Groups)
-      ) u_column (
-        .bits_i(column[k]),
-        .count_o(sum[k])
-      );
-    end
-    assign count_o = CountBits'(sum[0]) + CountBits'({sum[1], 1'b0}) + CountBits'({sum[2], 2'b0});
+    eq_popcount #(.Width(Groups)) u_ones (.bits_i(ones), .count_o(sum1));
+    eq_popcount #(.Width(Groups)) u_twos (.bits_i(twos), .count_o(sum2));
+    eq_popcount #(.Width(Groups)) u_fours (.bits_i(fours), .count_o(sum4));
+    assign count_o = CountBits'(sum1) + CountBits'({sum2, 1'b0}) + CountBits'({sum4, 2'b0});
   end
 `else
   assign count_o = CountBits'($countones(bits_i));

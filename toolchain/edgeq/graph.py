@@ -109,7 +109,7 @@ def range_width(lo: int, hi: int) -> int:
     """Bits of the code of [lo, hi]: two's complement if lo < 0, else unsigned; at least 1."""
     if lo >= 0:
         return max(1, int(hi).bit_length())
-    return max(int(hi).bit_length(), int(-lo - 1).bit_length()) + 1
+    return max(max(int(hi), 0).bit_length(), int(-lo - 1).bit_length()) + 1
 
 
 class Op(ABC):
@@ -236,7 +236,8 @@ class Graph:
                 raise EdgeqError(f"{node.op.kind()} takes {node.op.arity} inputs, not {len(node.inputs)}", where=node.name)
         if self.output not in made:
             raise EdgeqError(f"the output {self.output!r} is made by no node")
+        types = self.types()
         dead = [t for t, readers in self.consumers().items() if not readers and t != self.output]
         if dead:
             raise EdgeqError(f"the tensor {dead[0]!r} is used by nothing")
-        return self.types()
+        return types

@@ -30,10 +30,12 @@ class Builder:
     def __init__(self) -> None:
         self.graph = Graph(INPUT, IntType((1,), 0, 0), meta={"real": {}, "nodes": {}, "quantizers": [], "messages": []})
         self.types: dict[str, IntType] = {}
+        self.source: dict[str, Any] = {}
+        """The model's input: name, shape without the batch."""
         self.where = ""
         """The QONNX node that is being read: for error messages and for the record."""
 
-    def input(self, shape: Shape, kind: IntType, record: dict[str, Any]) -> None:
+    def input(self, kind: IntType, record: dict[str, Any]) -> None:
         """Declare the graph's one input."""
         if INPUT in self.types:
             raise EdgeqError(
@@ -105,8 +107,6 @@ class Builder:
 
     def in_layout(self, sym: Sym) -> Sym:
         """As a tensor (C, H, W) or (F,) of its own: the input of an operator."""
-        if sym.pads != (0, 0, 0, 0):
-            raise EdgeqError("a Pad is followed by something other than a convolution", where=self.where, fix="pad in the Conv")
         if len(sym.shape) not in (1, 3):
             raise EdgeqError(
                 f"a tensor of shape {(1, *sym.shape)} cannot be computed with", where=self.where,
@@ -139,33 +139,36 @@ class Builder:
         sym = self.in_layout(sym.tightened())
         if not sym.clips and len(sym.scales) == 1 and sym.offsets == (0,):
             return sym
-        unit = sym.scales[0] if len(sym.scales) == 1 and sym.scales[0] else common_divisor(sym.scales)
-        terms = [(lane.a / unit, lane.b / unit) for lane in sym.lanes]
-        ends = [None if y is None else y / unit for lane in sym.lanes for y in (lane.low, lane.high)]
+        bounds = [y for lane in sym.lanes for y in (lane.low, lane.high) if y is not None]
+        unit = abs(sym.scales[0])
+        if len(sym.scales) > 1 or not unit or any((y / unit).denominator != 1 for y in (*sym.offsets, *bounds)):
+            unit = common_divisor((*sym.scales, *sym.offsets, *bounds))
+        terms = [(int(lane.a / unit), int(lane.b / unit)) for lane in sym.lanes]
         fix = "put a quantizer (Brevitas: QuantIdentity or QuantReLU) in front of this layer"
-        if any(v.denominator != 1 for term in terms for v in term) or any(y is not None and y.denominator != 1 for y in ends):
-            raise EdgeqError(
-                f"a value of scale {shown(sym.scales)}, offset {shown(sym.offsets)} has no exact integer form", where=self.where, fix=fix
-            )
-        multiplier, offset = (np.array([int(term[i]) for term in terms], dtype=object) for i in (0, 1))
-        if max(abs(m) for m in multiplier) >= 1 << (MAX_MULTIPLIER_BITS - 1):
-            raise EdgeqError(f"channels have the scales {shown(sym.scales)}, too far apart", where=self.where, fix=fix)
-        ranges = [sorted(m * v + b for v in (sym.type.lo, sym.type.hi)) for m, b in zip(multiplier, offset, strict=True)]
-        lows, highs = ([None if y is None else int(y) for y in ends[i::2]] for i in (0, 1))
+        ranges = [sorted(m * v + b for v in (sym.type.lo, sym.type.hi)) for m, b in terms]
         lo, hi = min(r[0] for r in ranges), max(r[1] for r in ranges)
-        if len({y for y in lows}) > 1 or len({y for y in highs}) > 1:
+        if max(abs(m) for m, _ in terms) >= 1 << (MAX_MULTIPLIER_BITS - 1) or max(-lo, hi) >= 1 << 60:
+            raise EdgeqError(
+                f"values of scale {shown(sym.scales)} and offset {shown(sym.offsets)} have no integer form of "
+                f"{MAX_MULTIPLIER_BITS} bits", where=self.where, fix=fix,
+            )  # fmt: skip
+        clips = {(lane.low, lane.high) for lane in sym.lanes}
+        if len(clips) > 1:
             raise EdgeqError("channels are clipped at different values", where=self.where, fix=fix)
-        lo, hi = lo if lows[0] is None else lows[0], hi if highs[0] is None else highs[0]
-        if max(-lo, hi) >= 1 << 61:
-            raise EdgeqError(f"the value reaches from {lo} to {hi}", where=self.where, fix=fix)
-        op: Op = Requantize(multiplier.astype(np.int64), offset.astype(np.int64), 0, "floor", lo, hi)
-        if sym.type.bipolar and not sym.clips and not offset.any() and np.all(np.abs(multiplier) == 1):  # stays one bit
-            flips = (multiplier == -1).astype(np.int64)
+        low, high = clips.pop()
+        lo, hi = lo if low is None else int(low / unit), hi if high is None else int(high / unit)
+        made = self._multiplied(sym, [m for m, _ in terms], [b for _, b in terms], lo, hi)
+        return made.with_lanes([Lane(unit, error0=max(lane.error(sym.reach or 0) for lane in sym.lanes))])
+
+    def _multiplied(self, sym: Sym, multiplier: list[int], offset: list[int], lo: int, hi: int) -> Sym:
+        """The integer clip(multiplier * v + offset, lo, hi); a flipped bit stays one bit."""
+        m, b = np.array(multiplier, np.int64), np.array(offset, np.int64)
+        op: Op = Requantize(m, b, 0, "floor", lo, hi)
+        if sym.type.bipolar and not b.any() and np.all(np.abs(m) == 1) and lo <= -1 and hi >= 1:
+            flips = (m == -1).astype(np.int64)
             op = Threshold(-flips[:, None], flips, base=-1, step=2)
         tensor, kind = self.emit(op, sym.tensor)
-        lane = Lane(unit, error0=max(x.error0 for x in sym.lanes), error1=0.0)
-        lane = replace(lane, error0=max(x.error(sym.reach or 0) for x in sym.lanes))
-        return replace(sym, tensor=tensor, type=kind, lanes=(lane,))
+        return replace(sym, tensor=tensor, type=kind)
 
     def narrow(self, sym: Sym) -> Sym:
         """Checked to be at most 16 bits wide: an activation."""
@@ -181,19 +184,9 @@ class Builder:
         sym = self.in_layout(sym)
         if all(lane.a >= 0 for lane in sym.lanes):
             return sym
-        signs = np.array([-1 if lane.a < 0 else 1 for lane in sym.lanes], np.int64)
-        unsigned = replace(sym, lanes=tuple(Lane(Fraction(int(s))) for s in signs))
-        if len(signs) > 1 and len(set(signs)) > 1:
-            flipped = self.scaled(unsigned)
-        else:
-            most = max(-sym.type.lo, sym.type.hi)
-            op: Op = Requantize(signs[:1], np.zeros(1, np.int64), 0, "floor", -most, most)
-            if sym.type.bipolar:
-                op = Threshold(np.array([[-1]]), np.array([1]), base=-1, step=2)
-            tensor, kind = self.emit(op, sym.tensor)
-            flipped = replace(sym, tensor=tensor, type=kind)
-        lanes = [replace(lane, a=abs(lane.a)) for lane in sym.lanes]
-        return flipped.with_lanes(lanes)
+        most = max(-sym.type.lo, sym.type.hi)
+        flipped = self._multiplied(sym, [-1 if lane.a < 0 else 1 for lane in sym.lanes], [0] * len(sym.lanes), -most, most)
+        return flipped.with_lanes([replace(lane, a=abs(lane.a)) for lane in sym.lanes])
 
     def added(self, x: Sym, y: Sym, sign: int) -> Sym:
         """x + sign*y, exactly: equal scales, or integer multipliers of at most 16 bits."""
@@ -248,9 +241,10 @@ class Builder:
 
     def _is_identity(self, op: Op, x: IntType) -> bool:
         """True where op gives every value of x back, as the same type."""
-        if op.infer(IntType((1,), x.lo, x.hi, x.step)) != IntType((1,), x.lo, x.hi, x.step) or x.hi - x.lo >= IDENTITY_SPAN:
-            return False
         channels = max(len(v) for v in op.arrays().values())
+        kind = IntType((channels,), x.lo, x.hi, x.step)
+        if x.hi - x.lo >= IDENTITY_SPAN or op.infer(kind) != kind:
+            return False
         points = np.repeat(np.arange(x.lo, x.hi + 1, x.step)[:, None], channels, axis=1)
         return bool(np.array_equal(op.reference(points), points))
 
@@ -260,10 +254,10 @@ class Builder:
         kind = IntType(sym.type.shape, -1, 1, 2) if q.mode == SIGN else IntType(sym.type.shape, q.lo - q.zero, q.hi - q.zero)
         made = replace(sym, tensor=INPUT, type=kind, lanes=result, steps=())
         description = quantizer_record(lanes, q, errors)
+        record = self.source | {"kind": "quantizer", "steps": [[list(part) for part in step] for step in sym.steps]}
         known = self.graph.meta["real"].get(INPUT)
-        if not (known and known["quantizer"] == description and self.graph.input_type == kind):
-            record = {"kind": "quantizer", "steps": [[list(p) for p in step] for step in sym.steps]}
-            self.input(sym.shape, kind, record | self.graph.meta.pop("source", {}))
+        if not (known and known["quantizer"] == description and self.graph.meta["input"] == record):
+            self.input(kind, record)
         self.graph.meta["quantizers"].append([source, INPUT])
         return self.record(made, source, [0.0], description)
 

@@ -87,11 +87,11 @@ class Lane:
         return replace(self, low=low, high=None if self.high is None or self.high >= ends[1] else self.high)
 
     def rounded(self, reach: int | None, roundings: float = 1.0, extra: float = 0.0) -> Lane:
-        """The same value after float32 roundings of results; none where every value is a float32, |v| <= reach.
+        """The same value after float32 roundings of results; a single one is none where every value is a float32.
 
-        extra: the magnitude of intermediate results beyond that of the value.
+        reach: |v| <= reach, None where unknown. extra: the magnitude of intermediate results beyond that of the value.
         """
-        if not extra and reach is not None and self.error0 == self.error1 == 0 and self.is_float32(reach):
+        if roundings == 1 and not extra and reach is not None and self.error0 == self.error1 == 0 and self.is_float32(reach):
             return self
         unit = roundings * UNIT
         return replace(
@@ -260,7 +260,10 @@ def integer_operator(lanes: tuple[Lane, ...], q: Quantizer, x: IntType) -> Op | 
     t = t[:, start : max(int(possible), start + 1)]
     base = q.lo - q.zero + start
     if t.shape[1] > SMALL_LEVELS:
-        found = exact_requantize(lanes, q, t, negative, base, x) or searched_requantize(lanes, t, negative, base, x)
+        found = exact_requantize(lanes, q, t, negative, base, x)
+        if found is None or np.abs(found.multiplier).max() > 1:  # not a plain shift: perhaps a shorter one is equal too
+            shorter = searched_requantize(lanes, t, negative, base, x)
+            found = min(filter(None, (found, shorter)), key=lambda op: op.shift, default=None)
         if found:
             return found
     return Threshold(t, negative, base) if t.shape[1] <= MAX_LEVELS else None

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import hls4ml
 import numpy as np
-import yaml
+import yaml  # type: ignore[import-untyped]
 from hls4ml.backends import get_backend
 from hls4ml.backends.template import FunctionCallTemplate, LayerConfigTemplate
 from hls4ml.model.graph import ModelGraph

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from itertools import product
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ DOMAIN = "edgeq"
 OPSET = 20
 IR_VERSION = 10  # onnxruntime reads at most 13, onnx 1.23 writes 14
 MAX_FILE_BYTES = 1 << 31
+ELEMENT_TYPES = [helper.np_dtype_to_tensor_dtype(np.dtype(t)) for t in (np.uint8, np.int8, np.int32, np.int64)]
 
 
 class Body:
@@ -208,20 +210,26 @@ def _from_model(model: onnx.ModelProto, props: dict[str, Any]) -> Graph:
             or int(np.prod([int(d) for d in tensor.dims], dtype=object)) > MAX_ELEMENTS
         ):
             raise EdgeqError(f"the initializer {tensor.name!r} is external or too large")
+        if tensor.data_type not in ELEMENT_TYPES:
+            raise EdgeqError(f"the initializer {tensor.name!r} is not of an integer type that edgeq writes")
     arrays = {t.name: numpy_helper.to_array(t).astype(np.int64) for t in model.graph.initializer}
     (source,) = model.graph.input
     shape = tuple(d.dim_value for d in source.type.tensor_type.shape.dim)[1:]
-    graph = Graph(source.name, IntType(shape, **props["input"]), meta=props["meta"])
+    ends = {name: index(value) for name, value in props["input"].items()}
+    graph = Graph(source.name, IntType(shape, **ends), meta={**props["meta"]})
     for proto in model.graph.node:
         name = proto.op_type.split("_")[0]
         if proto.domain != DOMAIN or name not in kinds:
             raise EdgeqError(f"the node type {proto.domain}.{proto.op_type} is not edgeq's", where=proto.name)
         values: dict[str, Any] = {a.name: _value(a) for a in proto.attribute}
-        fields = {f.name for f in dataclasses.fields(kinds[name])}  # type: ignore[arg-type]
+        fields = {f.name: str(f.type) for f in dataclasses.fields(kinds[name])}  # type: ignore[arg-type]
         inputs = [x for x in proto.input if x not in arrays]
         values |= {x.rsplit(".", 1)[1]: arrays[x] for x in proto.input if x in arrays}
-        if not set(values) <= fields:
-            raise EdgeqError(f"{name} has no field {sorted(set(values) - fields)}", where=proto.name)
+        if not set(values) <= set(fields):
+            raise EdgeqError(f"{name} has no field {sorted(set(values) - set(fields))}", where=proto.name)
+        for key, value in values.items():
+            if not _fits(value, fields[key]):
+                raise EdgeqError(f"{name}.{key} is not of the type {fields[key]}", where=proto.name)
         graph.nodes.append(Node(proto.name, kinds[name](**values), tuple(inputs), proto.output[0]))
     graph.output = model.graph.output[0].name
     graph.check()
@@ -254,7 +262,14 @@ def _value(attribute: onnx.AttributeProto) -> int | str | tuple[int, ...]:
     value = helper.get_attribute_value(attribute)
     if isinstance(value, bytes):
         return value.decode()
-    return value if isinstance(value, int) else tuple(int(v) for v in value)
+    return value if isinstance(value, int) else tuple(index(v) for v in value)
+
+
+def _fits(value: object, annotation: str) -> bool:
+    """True where a value is of an operator's field type, written as in the dataclass."""
+    if annotation.startswith("tuple["):
+        return isinstance(value, tuple) and ("..." in annotation or len(value) == annotation.count("int"))
+    return type(value) is {"np.ndarray": np.ndarray, "int": int, "str": str}.get(annotation)
 
 
 def _value_info(name: str, t: IntType) -> onnx.ValueInfoProto:

@@ -39,8 +39,8 @@ class Add(Op):
 
     def infer(self, *xs: IntType) -> IntType:
         x0, x1 = xs
-        if x0.shape != x1.shape or not {len(self.a), len(self.b)} <= {1, x0.channels}:
-            raise EdgeqError(f"cannot add {x0} and {x1} with {len(self.a)} and {len(self.b)} multipliers")
+        if x0.shape != x1.shape or not {self.a.shape, self.b.shape} <= {(1,), (x0.channels,)}:
+            raise EdgeqError(f"cannot add {x0} and {x1} with multipliers {self.a.shape} and {self.b.shape}")
         limit = 1 << (MAX_MULTIPLIER_BITS - 1)
         if max(abs(int(v)) for m in (self.a, self.b) for v in m) >= limit:
             raise EdgeqError(f"an addition has multipliers of {limit} or more", fix="bring the scales closer together")

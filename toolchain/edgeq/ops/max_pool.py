@@ -61,7 +61,8 @@ class MaxPool(Op):
 
     def to_onnx(self, body: Body, *xs: str) -> str:
         (x,) = xs
-        if body.out.storage.itemsize == 1 and max(self.dilation) == 1:
+        thin = all(pad < self.kernel[i % 2] for i, pad in enumerate(self.pads))  # onnxruntime demands it
+        if body.out.storage.itemsize == 1 and max(self.dilation) == 1 and thin:
             window = {"kernel_shape": list(self.kernel), "strides": list(self.stride), "pads": list(self.pads)}
             return body.op("MaxPool", x, **window)
         taps = body.taps(x, self.kernel, self.stride, self.pads, self.dilation, fill=body.type(x).lo)

@@ -44,7 +44,7 @@ class Rearrange(Op):
     def infer(self, *xs: IntType) -> IntType:
         (x,) = xs
         sizes = {x.size, int(np.prod(self.view)), int(np.prod(self.shape))}
-        if len(sizes) > 1 or sorted(self.perm) != list(range(len(self.view))):
+        if len(sizes) > 1 or min(self.view) < 1 or sorted(self.perm) != list(range(len(self.view))):
             raise EdgeqError(f"cannot rearrange {x} as {self.view}, {self.perm}, {self.shape}")
         return IntType(self.shape, x.lo, x.hi, x.step)
 

@@ -65,8 +65,9 @@ class Requantize(Op):
         (x,) = xs
         if self.rounding not in ROUNDINGS:
             raise EdgeqError(f"the rounding {self.rounding!r} is unknown", fix=f"one of {', '.join(ROUNDINGS)}")
-        if not 0 <= self.shift <= 60 or len(self.multiplier) not in (1, x.channels) or len(self.multiplier) != len(self.offset):
-            raise EdgeqError(f"a shift of {self.shift}, {len(self.multiplier)} multipliers, {len(self.offset)} offsets for {x}")
+        shapes = self.multiplier.shape, self.offset.shape
+        if not 0 <= self.shift <= 60 or shapes not in (((1,), (1,)), ((x.channels,), (x.channels,))):
+            raise EdgeqError(f"a shift of {self.shift}, multipliers {shapes[0]}, offsets {shapes[1]} for {x}")
         if self.lo > self.hi:
             raise EdgeqError(f"a requantize clips to [{self.lo}, {self.hi}]")
         product = self.product_type(x)

@@ -59,8 +59,10 @@ class Threshold(Op):
 
     def infer(self, *xs: IntType) -> IntType:
         (x,) = xs
-        if self.thresholds.ndim != 2 or len(self.thresholds) not in (1, x.channels) or len(self.negative) != len(self.thresholds):
+        if self.thresholds.ndim != 2 or len(self.thresholds) not in (1, x.channels) or self.negative.shape != self.thresholds.shape[:1]:
             raise EdgeqError(f"thresholds {self.thresholds.shape}, directions {self.negative.shape} do not match {x}")
+        if not np.all((self.negative == 0) | (self.negative == 1)):
+            raise EdgeqError(f"directions {sorted(set(self.negative.tolist()))}", fix="0 or 1 a channel")
         if not 1 <= self.levels <= MAX_LEVELS or self.step < 1:
             raise EdgeqError(f"{self.levels} thresholds of step {self.step}", fix=f"1 to {MAX_LEVELS} thresholds, step 1 or more")
         return IntType(x.shape, self.base, self.base + self.step * self.levels, self.step)

@@ -1,0 +1,106 @@
+// Convolution of {-1, +1} by {-1, +1}, a bit each, by XNOR and popcount: eq_conv2d with these codes. A padded term counts 0.
+// Weights lie in memory; as logic they are the generated eq_unrolled modules.
+// Latency and throughput as eq_conv2d.
+module eq_binary_conv2d #(
+  /// Rows of the image.
+  parameter int unsigned H = 4,
+  /// Columns of the image.
+  parameter int unsigned W = 4,
+  /// Rows of the kernel.
+  parameter int unsigned Kh = 1,
+  /// Columns of the kernel.
+  parameter int unsigned Kw = 1,
+  /// Stride down.
+  parameter int unsigned Sh = 1,
+  /// Stride across.
+  parameter int unsigned Sw = 1,
+  /// Dilation down.
+  parameter int unsigned Dh = 1,
+  /// Dilation across.
+  parameter int unsigned Dw = 1,
+  /// Padding above.
+  parameter int unsigned PadT = 0,
+  /// Padding on the left.
+  parameter int unsigned PadL = 0,
+  /// Padding below.
+  parameter int unsigned PadB = 0,
+  /// Padding on the right.
+  parameter int unsigned PadR = 0,
+  /// Input channels.
+  parameter int unsigned Channels = 4,
+  /// Groups of channels.
+  parameter int unsigned Groups = 1,
+  /// Output channels.
+  parameter int unsigned Outputs = 4,
+  /// Output channels at a time, as eq_mvu.
+  parameter int unsigned Pe = 1,
+  /// Terms at a time, as eq_mvu.
+  parameter int unsigned Simd = 1,
+  /// Bits of an accumulator, two's complement.
+  parameter int unsigned AccBits = 20,
+  /// Bits of an output channel.
+  parameter int unsigned OutBits = 20,
+  /// Fused operator, as eq_post.
+  parameter logic [511:0] Post = '0,
+  /// Image of the weights, as eq_mvu.
+  parameter WeightFile = "",
+  /// Image of the parameters of the fused operator.
+  parameter PostFile = ""
+) (
+  /// Clock.
+  input  logic clk_i,
+  /// Synchronous reset, active low.
+  input  logic rst_ni,
+  /// Input stream.
+  input  logic in_valid_i,
+  /// Input stream.
+  output logic in_ready_o,
+  /// Input stream.
+  input  logic [Channels-1:0] in_data_i,
+  /// Output stream.
+  output logic out_valid_o,
+  /// Output stream.
+  input  logic out_ready_i,
+  /// Output stream.
+  output logic [Outputs*OutBits-1:0] out_data_o
+);
+
+  eq_conv2d #(
+    .H(H),
+    .W(W),
+    .Kh(Kh),
+    .Kw(Kw),
+    .Sh(Sh),
+    .Sw(Sw),
+    .Dh(Dh),
+    .Dw(Dw),
+    .PadT(PadT),
+    .PadL(PadL),
+    .PadB(PadB),
+    .PadR(PadR),
+    .Channels(Channels),
+    .Groups(Groups),
+    .Outputs(Outputs),
+    .Pe(Pe),
+    .Simd(Simd),
+    .XBits(1),
+    .XKind(2),
+    .WBits(1),
+    .WKind(2),
+    .AccBits(AccBits),
+    .OutBits(OutBits),
+    .Post(Post),
+    .WeightFile(WeightFile),
+    .PostFile(PostFile)
+  ) u_conv2d (
+    .clk_i,
+    .rst_ni,
+    .in_valid_i,
+    .in_ready_o,
+    .in_data_i,
+    .out_valid_o,
+    .out_ready_i,
+    .out_data_o
+  );
+
+endmodule

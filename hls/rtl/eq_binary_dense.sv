@@ -1,0 +1,68 @@
+// Dense layer of {-1, +1} by {-1, +1}, a bit each, by XNOR and popcount: eq_mvu on a vector a beat. Weights lie in memory; as
+// logic they are the generated eq_unrolled modules.
+// Latency and throughput as eq_mvu: (Outputs/Pe)*(Channels/Simd) cycles a vector.
+module eq_binary_dense #(
+  /// Input channels.
+  parameter int unsigned Channels = 4,
+  /// Output channels.
+  parameter int unsigned Outputs = 4,
+  /// Output channels at a time, as eq_mvu.
+  parameter int unsigned Pe = 1,
+  /// Terms at a time, as eq_mvu.
+  parameter int unsigned Simd = 1,
+  /// Bits of an accumulator, two's complement.
+  parameter int unsigned AccBits = 20,
+  /// Bits of an output channel.
+  parameter int unsigned OutBits = 20,
+  /// Fused operator, as eq_post.
+  parameter logic [511:0] Post = '0,
+  /// Image of the weights, as eq_mvu.
+  parameter WeightFile = "",
+  /// Image of the parameters of the fused operator.
+  parameter PostFile = ""
+) (
+  /// Clock.
+  input  logic clk_i,
+  /// Synchronous reset, active low.
+  input  logic rst_ni,
+  /// Input stream.
+  input  logic in_valid_i,
+  /// Input stream.
+  output logic in_ready_o,
+  /// Input stream.
+  input  logic [Channels-1:0] in_data_i,
+  /// Output stream.
+  output logic out_valid_o,
+  /// Output stream.
+  input  logic out_ready_i,
+  /// Output stream.
+  output logic [Outputs*OutBits-1:0] out_data_o
+);
+
+  eq_mvu #(
+    .Channels(Channels),
+    .Outputs(Outputs),
+    .Pe(Pe),
+    .Simd(Simd),
+    .XBits(1),
+    .XKind(2),
+    .WBits(1),
+    .WKind(2),
+    .AccBits(AccBits),
+    .OutBits(OutBits),
+    .Post(Post),
+    .WeightFile(WeightFile),
+    .PostFile(PostFile)
+  ) u_mvu (
+    .clk_i,
+    .rst_ni,
+    .in_valid_i,
+    .in_ready_o,
+    .in_data_i,
+    .in_mask_i(1'b1),
+    .out_valid_o,
+    .out_ready_i,
+    .out_data_o
+  );
+
+endmodule

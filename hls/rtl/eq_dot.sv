@@ -1,0 +1,142 @@
+// Dot products of one slice of a patch with the weights of several output channels: integers by multipliers and an adder tree,
+// {-1, +1} by {-1, +1} by XNOR and popcount. It keeps no sum: eq_mvu accumulates.
+// Latency 1 cycle for binary operands, else 1 + ceil(log4(Simd)); a slice a cycle, never stalling.
+module eq_dot #(
+  /// Output channels at a time.
+  parameter int unsigned Pe = 1,
+  /// Terms of a channel at a time.
+  parameter int unsigned Simd = 1,
+  /// Different slices at a time: Pe / Spans neighbouring channels share one.
+  parameter int unsigned Spans = 1,
+  /// Bits of x.
+  parameter int unsigned XBits = 8,
+  /// Code of x, as eq_decode.
+  parameter int unsigned XKind = 0,
+  /// Bits of a weight.
+  parameter int unsigned WBits = 8,
+  /// Code of a weight, as eq_decode.
+  parameter int unsigned WKind = 1,
+  /// Masked terms count 0.
+  parameter bit          Masked = 1'b0,
+  /// Bits of a dot product; it wraps. Of binary operands it is 2 * the number of equal bits.
+  parameter int unsigned SumBits = 16,
+  /// Bits that travel along.
+  parameter int unsigned SideBits = 1
+) (
+  /// Clock.
+  input  logic                        clk_i,
+  /// Synchronous reset, active low, of the valid bit.
+  input  logic                        rst_ni,
+  /// Operands are there.
+  input  logic                        valid_i,
+  /// Slices, the first lowest.
+  input  logic [Spans*Simd*XBits-1:0] x_i,
+  /// A bit a term: 0 where it is padding.
+  input  logic [Simd-1:0]             mask_i,
+  /// Weights, channel by channel.
+  input  logic [Pe*Simd*WBits-1:0]    weights_i,
+  /// Bits that travel along.
+  input  logic [SideBits-1:0]         side_i,
+  /// Products are there.
+  output logic                        valid_o,
+  /// Dot products, channel by channel.
+  output logic [Pe*SumBits-1:0]       sums_o,
+  /// `side_i` of these products.
+  output logic [SideBits-1:0]         side_o
+);
+
+  localparam bit Binary = XKind == 2 && WKind == 2;
+  localparam int unsigned Latency = Binary ? 1 : 1 + ($clog2(Simd) + 1) / 2;
+  localparam int unsigned Sharing = Pe / Spans;
+
+  logic [Latency-1:0] valid_q;
+  logic [Latency*SideBits-1:0] side_q;
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) valid_q <= '0;
+    else valid_q <= Latency'({valid_q, valid_i});
+    side_q <= (Latency * SideBits)'({side_q, side_i});
+  end
+  assign valid_o = valid_q[Latency-1];
+  assign side_o = side_q[(Latency-1)*SideBits +: SideBits];
+
+  if (!Masked) begin : gen_unmasked
+    logic unused;
+    assign unused = ^mask_i;
+  end
+
+  if (Binary) begin : gen_binary
+    localparam int unsigned CountBits = $clog2(Simd + 1);
+    for (genvar p = 0; p < Pe; p++) begin : gen_pe
+      logic [Simd-1:0] equal;
+      logic [CountBits-1:0] count, count_q;
+      if (Masked) begin : gen_masked
+        assign equal = ~(weights_i[p*Simd +: Simd] ^ x_i[(p/Sharing)*Simd +: Simd]) & mask_i;
+      end else begin : gen_whole
+        assign equal = ~(weights_i[p*Simd +: Simd] ^ x_i[(p/Sharing)*Simd +: Simd]);
+      end
+      eq_popcount #(
+        .Width(Simd)
+      ) u_count (
+        .bits_i(equal),
+        .count_o(count)
+      );
+      always_ff @(posedge clk_i) count_q <= count;
+      assign sums_o[p*SumBits +: SumBits] = SumBits'({count_q, 1'b0});
+    end
+  end else begin : gen_integer
+    localparam int unsigned XValueBits = XBits + (XKind == 1 ? 0 : 1);
+    localparam int unsigned WValueBits = WBits + (WKind == 1 ? 0 : 1);
+    localparam int unsigned ProductBits = XValueBits + WValueBits;
+
+    logic signed [XValueBits-1:0] x [Spans*Simd];
+    for (genvar i = 0; i < Spans * Simd; i++) begin : gen_x
+      logic signed [XValueBits-1:0] value;
+      eq_decode #(
+        .InBits(XBits),
+        .Kind(XKind),
+        .OutBits(XValueBits)
+      ) u_decode (
+        .code_i(x_i[i*XBits +: XBits]),
+        .value_o(value)
+      );
+      if (Masked) begin : gen_masked
+        assign x[i] = mask_i[i % Simd] ? value : '0;
+      end else begin : gen_whole
+        assign x[i] = value;
+      end
+    end
+
+    for (genvar p = 0; p < Pe; p++) begin : gen_pe
+      logic [Simd*ProductBits-1:0] products;
+      for (genvar s = 0; s < Simd; s++) begin : gen_term
+        logic signed [ProductBits-1:0] value, product_q;
+        assign value = ProductBits'(x[(p/Sharing)*Simd + s]);
+        if (WKind == 2) begin : gen_sign
+          always_ff @(posedge clk_i) product_q <= weights_i[p*Simd + s] ? value : -value;
+        end else begin : gen_product
+          logic signed [WValueBits-1:0] weight;
+          eq_decode #(
+            .InBits(WBits),
+            .Kind(WKind),
+            .OutBits(WValueBits)
+          ) u_decode (
+            .code_i(weights_i[(p*Simd + s)*WBits +: WBits]),
+            .value_o(weight)
+          );
+          always_ff @(posedge clk_i) product_q <= value * ProductBits'(weight);
+        end
+        assign products[s*ProductBits +: ProductBits] = product_q;
+      end
+      eq_sum #(
+        .Terms(Simd),
+        .InBits(ProductBits),
+        .OutBits(SumBits)
+      ) u_sum (
+        .clk_i,
+        .terms_i(products),
+        .sum_o(sums_o[p*SumBits +: SumBits])
+      );
+    end
+  end
+
+endmodule

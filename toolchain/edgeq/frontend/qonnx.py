@@ -1,0 +1,208 @@
+"""QONNX -> integer graph.
+
+The QONNX graph is walked once, in order. A tensor is a constant, a quantized constant, or a chain of exact rationals
+`clip(a*v + b, low, high)` a channel on an integer tensor v (`symbols.py`). Affine steps and clips only change the chain;
+a quantizer turns it into thresholds or a requantization that are proved equal to it (`exact.py`); sums of products, pools
+and additions need a plain scale (`builder.py`). What each operator does is in `nodes.py`. Everything else is refused.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from edgeq.errors import EdgeqError
+from edgeq.frontend.builder import INPUT, Builder, optional_texts, texts
+from edgeq.frontend.ends import apply_tail, input_codes, input_floats, parse_input
+from edgeq.frontend.exact import Lane, merge
+from edgeq.frontend.fold import FOLDABLE, fold
+from edgeq.frontend.load import check_model, load_model, to_array
+from edgeq.frontend.nodes import HANDLERS, QUANTIZER_DOMAINS, Call
+from edgeq.frontend.symbols import Const, QConst, Sym, Value
+from edgeq.graph import Graph, IntType
+
+__all__ = ["apply_tail", "import_qonnx", "input_codes", "input_floats", "load_model"]
+
+QUANTIZERS = ("Quant", "IntQuant", "BipolarQuant", "Trunc")
+INEXACT = {"Exp": 4.0, "Log": 4.0, "Pow": 4.0}
+"""Roundings by which float32 implementations of a constant operator may differ; the others are correctly rounded."""
+
+
+def import_qonnx(source: Path | str | onnx.ModelProto, input_spec: str | None = None) -> Graph:
+    """Read a QONNX model as an integer graph whose every value is exactly the source's.
+
+    source: a file, or a model from `load_model`. input_spec: the type of the input itself ("uint8/255": byte / 255),
+    instead of the code of the model's first quantizer. Raises EdgeqError with the node, its type and what would work.
+
+    Graph.meta: `input` (kind, name, shape, steps or divisor), `real` (for each tensor that has a float counterpart its
+    source, scale, offset, float32 error bound and quantizer), `quantizers` ([source, tensor] in order), `nodes` (source
+    node of each node), `tail` (what follows the last integer), `messages`.
+    """
+    if isinstance(source, onnx.ModelProto):
+        check_model(source)
+        return Importer(source, input_spec).run()
+    return Importer(load_model(Path(source)), input_spec).run()
+
+
+class Importer:
+    """One walk over one model."""
+
+    def __init__(self, model: onnx.ModelProto, input_spec: str | None) -> None:
+        self.proto = model.graph
+        self.opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 13)
+        self.stored = {t.name: t for t in self.proto.initializer}
+        self.values: dict[str, Value] = {}
+        self.builder = Builder()
+        self.batch = 1
+        self._declare_input(input_spec)
+
+    def run(self) -> Graph:
+        if len(self.proto.output) != 1:
+            names = ", ".join(repr(o.name) for o in self.proto.output)
+            raise EdgeqError(f"the model has {len(self.proto.output)} outputs: {names}", fix="export a model with one output")
+        for node in self._ordered(self.proto.output[0].name):
+            self.builder.where = f"{node.op_type} {(node.name or node.output[0])!r}"
+            self.values[node.output[0]] = self._evaluate(node)
+        return self._finish(self.proto.output[0].name)
+
+    def _declare_input(self, spec: str | None) -> None:
+        inputs = [i for i in self.proto.input if i.name not in self.stored]
+        if len(inputs) != 1:
+            raise EdgeqError(f"the model has {len(inputs)} inputs: {[i.name for i in inputs]}", fix="export a model with one input")
+        (source,) = inputs
+        where = f"input {source.name!r}"
+        dims = [d.dim_value if d.HasField("dim_value") else 0 for d in source.type.tensor_type.shape.dim]
+        if len(dims) < 2 or min(dims[1:]) < 1 or dims[0] < 0:
+            named = [d.dim_param or d.dim_value or "?" for d in source.type.tensor_type.shape.dim]
+            raise EdgeqError(f"the shape {named} cannot be resolved", where=where, fix="export with fixed sizes; only the batch may be open")
+        self.batch = dims[0] or 1
+        shape = tuple(dims[1:])
+        if prod(shape) > 1 << 28:
+            raise EdgeqError(f"the shape {dims} is too large", where=where)
+        kind = source.type.tensor_type.elem_type
+        if kind != TensorProto.FLOAT and spec is None and kind in (TensorProto.UINT8, TensorProto.INT8, TensorProto.INT16, TensorProto.UINT16):
+            spec = str(helper.tensor_dtype_to_np_dtype(kind))
+        if kind != TensorProto.FLOAT and spec is None:
+            raise EdgeqError(f"the element type {TensorProto.DataType.Name(kind)} is not supported", where=where, fix="float32, or bytes")
+        layout = shape if len(shape) in (1, 3) else (prod(shape),)
+        self.builder.source = {"name": source.name, "shape": list(shape)}
+        if spec is None:
+            self.values[source.name] = Sym("", IntType(layout, 0, 0), (Lane(Fraction(1)),), shape)
+            return
+        lo, hi, divisor = parse_input(spec)
+        self.builder.input(IntType(layout, lo, hi), self.builder.source | {"kind": "integer", "divisor": str(divisor)})
+        sym = Sym(INPUT, IntType(layout, lo, hi), (Lane(1 / divisor),), shape)
+        self.values[source.name] = self.builder.record(sym, source.name)
+
+    def _ordered(self, output: str) -> list[onnx.NodeProto]:
+        """The nodes that the output needs, each after those it reads."""
+        makers: dict[str, onnx.NodeProto] = {}
+        for node in self.proto.node:
+            for name in filter(None, node.output):
+                if name in makers or name in self.values or name in self.stored:
+                    raise EdgeqError(f"the tensor {name!r} is made twice")
+                makers[name] = node
+        done: dict[int, onnx.NodeProto] = {}
+        open_: set[int] = set()
+        stack = [(output, False)]
+        while stack:
+            name, ready = stack.pop()
+            node = makers.get(name)
+            if node is None:
+                if name not in self.values and name not in self.stored:
+                    raise EdgeqError(f"the tensor {name!r} is made by no node")
+                continue
+            if ready:
+                done[id(node)] = node
+                open_.discard(id(node))
+            elif id(node) in open_:
+                raise EdgeqError(f"the tensor {name!r} depends on itself")
+            elif id(node) not in done:
+                open_.add(id(node))
+                stack.append((name, True))
+                stack += [(read, False) for read in reversed(node.input) if read and id(makers.get(read)) not in done]
+        return list(done.values())
+
+    def _value(self, name: str) -> Value | None:
+        if name and name not in self.values:
+            self.values[name] = Const(to_array(self.stored[name]))
+        return self.values[name] if name else None
+
+    def _evaluate(self, node: onnx.NodeProto) -> Value:
+        where = self.builder.where
+        if node.domain not in ("", "ai.onnx") and not (node.domain in QUANTIZER_DOMAINS and node.op_type in QUANTIZERS):
+            raise EdgeqError(f"the operator {node.domain}.{node.op_type} is not supported", where=where, fix=self._supported())
+        if node.op_type in QUANTIZERS and node.domain not in QUANTIZER_DOMAINS:
+            raise EdgeqError(f"{node.op_type} has the domain {node.domain!r}", where=where, fix=f"one of {', '.join(QUANTIZER_DOMAINS)}")
+        inputs = [self._value(name) for name in node.input]
+        try:
+            if node.op_type == "Constant":
+                return Const(constant(node))
+            constant_inputs = not any(isinstance(v, Sym) for v in inputs)
+            moves_weights = node.op_type in ("Reshape", "Transpose", "Identity") and isinstance(inputs[0], QConst)
+            if constant_inputs and node.op_type in FOLDABLE and not moves_weights:
+                fuzz = sum(v.fuzz for v in inputs if v is not None) + INEXACT.get(node.op_type, 0.0)
+                return Const(fold(node, [None if v is None else v.array for v in inputs], self.opset), fuzz)
+            if node.op_type not in HANDLERS:
+                raise EdgeqError(f"the operator {node.op_type} is not supported", fix=self._supported())
+            return HANDLERS[node.op_type](Call(node, inputs, self.builder, self.opset, self.batch))
+        except EdgeqError as error:
+            raise EdgeqError(error.what, where=error.where or where, fix=error.fix) from None
+
+    @staticmethod
+    def _supported() -> str:
+        return f"supported are {', '.join(sorted(HANDLERS))}"
+
+    def _finish(self, output: str) -> Graph:
+        value, builder = self._value(output), self.builder
+        builder.where = f"output {output!r}"
+        if not isinstance(value, Sym) or value.is_input or value.tensor == INPUT:
+            raise EdgeqError("no integer operator lies between input and output", where=builder.where, fix="give a quantized model")
+        if value.pads != (0, 0, 0, 0):
+            raise EdgeqError("the model ends in a Pad", where=builder.where)
+        if value.cut:
+            builder.graph.meta["messages"].append(f"the softmax {value.cut!r} at the end is left out: the outputs are its logits")
+        sym = builder.in_order(value).tightened()
+        graph = builder.graph
+        graph.output = sym.tensor
+        graph.meta["tail"] = {
+            "source": output,
+            "shape": list(sym.shape),
+            "scale": texts(lane.a for lane in sym.lanes),
+            "offset": texts(lane.b for lane in sym.lanes),
+            "low": optional_texts(lane.low for lane in sym.lanes),
+            "high": optional_texts(lane.high for lane in sym.lanes),
+            "error": list(merge(lane.error(sym.reach or 0) for lane in sym.lanes)),
+            "softmax": bool(value.cut),
+        }
+        prune(graph)
+        graph.check()
+        return graph
+
+
+def constant(node: onnx.NodeProto) -> np.ndarray:
+    """The value of a Constant node."""
+    (attribute,) = node.attribute if len(node.attribute) == 1 else [None]
+    if attribute is not None and attribute.name == "value":
+        return to_array(attribute.t)
+    if attribute is None or attribute.name not in ("value_float", "value_floats", "value_int", "value_ints"):
+        raise EdgeqError("the Constant holds no number", fix="a dense tensor")
+    kind = np.float32 if "float" in attribute.name else np.int64
+    return np.array(helper.get_attribute_value(attribute), kind)
+
+
+def prune(graph: Graph) -> None:
+    """Remove nodes that nothing reads, with what is noted of them."""
+    needed = {graph.output}
+    for node in reversed(graph.nodes):
+        if node.output in needed:
+            needed.update(node.inputs)
+    graph.nodes = [node for node in graph.nodes if node.output in needed]
+    names = {node.name for node in graph.nodes}
+    graph.meta["real"] = {tensor: v for tensor, v in graph.meta["real"].items() if tensor in needed}
+    graph.meta["nodes"] = {name: v for name, v in graph.meta["nodes"].items() if name in names}
