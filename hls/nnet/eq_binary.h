@@ -109,7 +109,7 @@ struct eq_binary_mac {
 
 // One output vector of an unrolled binary layer along its minimum spanning tree (MST-compression, ICCV 2023).
 //
-// Step s computes channel channels[s]. links[s] is 0 for the root, y = sum over all terms of w * x; else, with p the
+// Step s computes channel channels[s]. links[s] is 0 for a root (one a group), y = sum over all terms of w * x; else, with p the
 // parent's channel parents[s] and D the terms marked in deltas, y = +-y[p] + 2 * (sum over D of w * x): + and D where the
 // weights differ for a link of +1, - and D where they are equal for a link of -1 (complement edge).
 // Padded terms are in no sum. weights, deltas: words [n_out][n_words] in step order; they are constants, so a term outside
@@ -137,17 +137,18 @@ struct eq_binary_tree {
     Steps:
         for (int step = 0; step < CONFIG_T::n_out; step++) {
             #pragma HLS UNROLL
+            const int channel = int(channels[step]);
+            const int first = (channel / CONFIG_T::group_out) * CONFIG_T::n_words;
             int agreements = 0, n_terms = 0;
         Words:
             for (int word = 0; word < CONFIG_T::n_words; word++) {
                 #pragma HLS UNROLL
                 const int at = step * CONFIG_T::n_words + word;
-                const unsigned terms = unsigned(deltas[at]) & real[word];
-                agreements += eq_agreements<CONFIG_T::word_bits>(plus[word], unsigned(weights[at]), terms);
+                const unsigned terms = unsigned(deltas[at]) & real[first + word];
+                agreements += eq_agreements<CONFIG_T::word_bits>(plus[first + word], unsigned(weights[at]), terms);
                 n_terms += eq_popcount<CONFIG_T::word_bits>::of(terms);
             }
             const int sum = 2 * agreements - n_terms;
-            const int channel = int(channels[step]);
             if (links[step] == 0) {
                 y[channel] = sum;
             } else {

@@ -7,7 +7,8 @@ namespace nnet {
 
 // y = clip(round((x * multiplier[c] + offset[c]) / 2^shift), lo, hi), rounded half to even or down.
 //
-// multiplier, offset: [rows], rows is 1 or the number of channels. wide_t holds x * multiplier + offset + 2^(shift-1).
+// multiplier, offset: [rows], rows is 1 or the number of channels. wide_t holds x * multiplier + offset
+// + 2^(shift-1), lo and hi.
 template <typename CONFIG_T> struct eq_requantize_element {
     template <class res_T, class value_T, class multiplier_T, class offset_T>
     static res_T apply(const value_T &value, int channel, const multiplier_T &multiplier, const offset_T &offset) {
@@ -26,13 +27,8 @@ template <typename CONFIG_T> struct eq_requantize_element {
                 rounded -= 1;
             }
         }
-        if (rounded < CONFIG_T::lo) {
-            rounded = CONFIG_T::lo;
-        }
-        if (rounded > CONFIG_T::hi) {
-            rounded = CONFIG_T::hi;
-        }
-        return res_T(rounded);
+        const wide_t lo = CONFIG_T::lo, hi = CONFIG_T::hi;
+        return res_T(rounded < lo ? lo : rounded > hi ? hi : rounded);
     }
 };
 

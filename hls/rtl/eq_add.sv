@@ -22,25 +22,25 @@ module eq_add #(
   parameter int unsigned OutKind = 0
 ) (
   /// Clock.
-  input  logic clk_i,
+  input  logic                        clk_i,
   /// Synchronous reset, active low.
-  input  logic rst_ni,
+  input  logic                        rst_ni,
   /// First input stream.
-  input  logic in0_valid_i,
+  input  logic                        in0_valid_i,
   /// First input stream.
-  output logic in0_ready_o,
+  output logic                        in0_ready_o,
   /// First input stream.
   input  logic [Channels*In0Bits-1:0] in0_data_i,
   /// Second input stream.
-  input  logic in1_valid_i,
+  input  logic                        in1_valid_i,
   /// Second input stream.
-  output logic in1_ready_o,
+  output logic                        in1_ready_o,
   /// Second input stream.
   input  logic [Channels*In1Bits-1:0] in1_data_i,
   /// Output stream.
-  output logic out_valid_o,
+  output logic                        out_valid_o,
   /// Output stream.
-  input  logic out_ready_i,
+  input  logic                        out_ready_i,
   /// Output stream.
   output logic [Channels*OutBits-1:0] out_data_o
 );

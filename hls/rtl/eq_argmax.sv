@@ -11,21 +11,21 @@ module eq_argmax #(
   parameter int unsigned OutBits = 4
 ) (
   /// Clock.
-  input  logic clk_i,
+  input  logic                       clk_i,
   /// Synchronous reset, active low.
-  input  logic rst_ni,
+  input  logic                       rst_ni,
   /// Input stream.
-  input  logic in_valid_i,
+  input  logic                       in_valid_i,
   /// Input stream.
-  output logic in_ready_o,
+  output logic                       in_ready_o,
   /// Input stream.
   input  logic [Channels*InBits-1:0] in_data_i,
   /// Output stream.
-  output logic out_valid_o,
+  output logic                       out_valid_o,
   /// Output stream.
-  input  logic out_ready_i,
+  input  logic                       out_ready_i,
   /// Output stream.
-  output logic [OutBits-1:0] out_data_o
+  output logic [OutBits-1:0]         out_data_o
 );
 
   localparam int unsigned Levels = $clog2(Channels);
@@ -71,6 +71,8 @@ module eq_argmax #(
       end
     end
   end
+  logic unused_largest;
+  assign unused_largest = ^gen_level[Levels].value_q[0];
 
   eq_outfifo #(
     .Width(OutBits),

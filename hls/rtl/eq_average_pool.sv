@@ -33,19 +33,19 @@ module eq_average_pool #(
   parameter int unsigned OutKind = 0
 ) (
   /// Clock.
-  input  logic clk_i,
+  input  logic                        clk_i,
   /// Synchronous reset, active low.
-  input  logic rst_ni,
+  input  logic                        rst_ni,
   /// Input stream.
-  input  logic in_valid_i,
+  input  logic                        in_valid_i,
   /// Input stream.
-  output logic in_ready_o,
+  output logic                        in_ready_o,
   /// Input stream.
-  input  logic [Channels*InBits-1:0] in_data_i,
+  input  logic [Channels*InBits-1:0]  in_data_i,
   /// Output stream.
-  output logic out_valid_o,
+  output logic                        out_valid_o,
   /// Output stream.
-  input  logic out_ready_i,
+  input  logic                        out_ready_i,
   /// Output stream.
   output logic [Channels*OutBits-1:0] out_data_o
 );

@@ -41,26 +41,26 @@ module eq_binary_conv2d #(
   /// Bits of an output channel.
   parameter int unsigned OutBits = 20,
   /// Fused operator, as eq_post.
-  parameter logic [511:0] Post = '0,
+  parameter logic [511:0] Post = {1'b1, 511'b0},
   /// Image of the weights, as eq_mvu.
   parameter WeightFile = "",
   /// Image of the parameters of the fused operator.
   parameter PostFile = ""
 ) (
   /// Clock.
-  input  logic clk_i,
+  input  logic                       clk_i,
   /// Synchronous reset, active low.
-  input  logic rst_ni,
+  input  logic                       rst_ni,
   /// Input stream.
-  input  logic in_valid_i,
+  input  logic                       in_valid_i,
   /// Input stream.
-  output logic in_ready_o,
+  output logic                       in_ready_o,
   /// Input stream.
-  input  logic [Channels-1:0] in_data_i,
+  input  logic [Channels-1:0]        in_data_i,
   /// Output stream.
-  output logic out_valid_o,
+  output logic                       out_valid_o,
   /// Output stream.
-  input  logic out_ready_i,
+  input  logic                       out_ready_i,
   /// Output stream.
   output logic [Outputs*OutBits-1:0] out_data_o
 );

@@ -29,7 +29,7 @@ module eq_mvu #(
   /// Bits of an output channel.
   parameter int unsigned OutBits = 20,
   /// Fused operator, as eq_post.
-  parameter logic [511:0] Post = '0,
+  parameter logic [511:0] Post = {1'b1, 511'b0},
   /// Image of the weights: word nf*SF + sf, channel nf*Pe + p and term sf*Simd + s at [(p*Simd + s)*WBits +: WBits].
   parameter WeightFile = "",
   /// Image of the parameters of the fused operator.
@@ -220,6 +220,8 @@ module eq_mvu #(
   for (genvar p = 0; p < Pe; p++) begin : gen_acc
     logic signed [AccBits-1:0] acc_q;
     if (Sf == 1) begin : gen_single
+      logic unused;
+      assign unused = first2;
       always_ff @(posedge clk_i) acc_q <= start2 + signed'(sums[p*AccBits +: AccBits]);
     end else begin : gen_sum
       always_ff @(posedge clk_i) begin

@@ -13,7 +13,7 @@ module eq_pointwise #(
   /// Bits of an output channel.
   parameter int unsigned OutBits = 1,
   /// Operator, as eq_post.
-  parameter logic [511:0] Post = '0,
+  parameter logic [511:0] Post = {1'b1, 511'b0},
   /// Its parameters: one word, channel 0 lowest.
   parameter File = ""
 ) (

@@ -11,8 +11,8 @@ module eq_post #(
   /// Bits of y.
   parameter int unsigned OutBits = 8,
   /// Eight 64-bit fields, lowest first: kind (0 none, 1 thresholds, 2 requantize), y is bipolar, levels or multiplier bits,
-  /// base or smallest y, step or largest y, bits of a sum, shift, round half to even.
-  parameter logic [511:0] Post = '0,
+  /// base or smallest y, step or largest y, bits of a sum, shift, round half to even. Bit 511 is set.
+  parameter logic [511:0] Post = {1'b1, 511'b0},
   /// The parameters: a word an index, lane 0 lowest.
   parameter File = "",
   /// Bits of an index; derived, do not set.
@@ -38,6 +38,10 @@ module eq_post #(
   localparam bit Bipolar = Post[64];
   localparam int unsigned Terms = int'(Post[159:128]);
   localparam int unsigned SumBits = int'(Post[351:320]);
+
+  if (Kind > 2 || !Post[511]) begin : gen_bad_post
+    $fatal(1, "eq_post: Post must be a configuration of kind 0, 1 or 2, got %h", Post);
+  end
 
   if (Kind == 0) begin : gen_none
     logic unused;

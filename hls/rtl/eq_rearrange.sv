@@ -12,27 +12,27 @@ module eq_rearrange #(
   parameter int unsigned OutChannels = 1,
   /// Pixels of the output.
   parameter int unsigned OutPixels = 1,
-  /// Axes of the order.
+  /// Axes of the order, 15 at most.
   parameter int unsigned Rank = 1,
-  /// Size of each axis of the output, 32 bits each, the last axis lowest.
-  parameter logic [32*Rank-1:0] Sizes = 1,
-  /// Distance in the input of two neighbours along each axis, 32 bits each, the last axis lowest.
-  parameter logic [32*Rank-1:0] Strides = 1
+  /// Size of each axis of the output, 32 bits each, the last axis lowest. Bit 511 is set.
+  parameter logic [511:0] Sizes = {1'b1, 511'd1},
+  /// Distance in the input of two neighbours along each axis, 32 bits each, the last axis lowest. Bit 511 is set.
+  parameter logic [511:0] Strides = {1'b1, 511'd1}
 ) (
   /// Clock.
-  input  logic clk_i,
+  input  logic                        clk_i,
   /// Synchronous reset, active low.
-  input  logic rst_ni,
+  input  logic                        rst_ni,
   /// Input stream.
-  input  logic in_valid_i,
+  input  logic                        in_valid_i,
   /// Input stream.
-  output logic in_ready_o,
+  output logic                        in_ready_o,
   /// Input stream.
-  input  logic [InChannels*Bits-1:0] in_data_i,
+  input  logic [InChannels*Bits-1:0]  in_data_i,
   /// Output stream.
-  output logic out_valid_o,
+  output logic                        out_valid_o,
   /// Output stream.
-  input  logic out_ready_i,
+  input  logic                        out_ready_i,
   /// Output stream.
   output logic [OutChannels*Bits-1:0] out_data_o
 );
@@ -41,8 +41,8 @@ module eq_rearrange #(
   localparam int unsigned InCountBits = $clog2(InPixels + 1);
   localparam int unsigned OutCountBits = $clog2(OutPixels + 1);
 
-  if (Elements != OutChannels * OutPixels) begin : gen_bad
-    $fatal(1, "eq_rearrange: %0d elements in, %0d out", Elements, OutChannels * OutPixels);
+  if (Elements != OutChannels * OutPixels || Rank > 15) begin : gen_bad
+    $fatal(1, "eq_rearrange: %0d elements in, %0d out, %0d axes", Elements, OutChannels * OutPixels, Rank);
   end
 
   // Where in the collected frame (pixel by pixel) the element lies that the output has at `place` (pixel by pixel).

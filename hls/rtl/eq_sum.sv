@@ -22,6 +22,10 @@ module eq_sum #(
     logic unused;
     assign unused = clk_i;
     assign sum_o = OutBits'(signed'(terms_i));
+    if (OutBits < InBits) begin : gen_unused
+      logic unused_terms;
+      assign unused_terms = ^terms_i;
+    end
   end else begin : gen_tree
     for (genvar l = 0; l < Levels; l++) begin : gen_level
       localparam int unsigned In = (Terms + 4**l - 1) / 4**l;
@@ -35,6 +39,10 @@ module eq_sum #(
             assign part[m] = '0;
           end else if (l == 0) begin : gen_term
             assign part[m] = Bits'(signed'(terms_i[(4*k + m)*InBits +: InBits]));
+          if (Bits < InBits) begin : gen_unused
+            logic unused;
+            assign unused = ^terms_i[(4*k + m)*InBits +: InBits];
+          end
           end else begin : gen_sum
             assign part[m] = Bits'(gen_level[l-1].sum_q[4*k + m]);
           end

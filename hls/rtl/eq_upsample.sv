@@ -11,19 +11,19 @@ module eq_upsample #(
   parameter int unsigned FactorW = 2
 ) (
   /// Clock.
-  input  logic clk_i,
+  input  logic               clk_i,
   /// Synchronous reset, active low.
-  input  logic rst_ni,
+  input  logic               rst_ni,
   /// Input stream.
-  input  logic in_valid_i,
+  input  logic               in_valid_i,
   /// Input stream.
-  output logic in_ready_o,
+  output logic               in_ready_o,
   /// Input stream.
   input  logic [PixBits-1:0] in_data_i,
   /// Output stream.
-  output logic out_valid_o,
+  output logic               out_valid_o,
   /// Output stream.
-  input  logic out_ready_i,
+  input  logic               out_ready_i,
   /// Output stream.
   output logic [PixBits-1:0] out_data_o
 );
@@ -95,7 +95,7 @@ module eq_upsample #(
     .clk_i,
     .rst_ni,
     .credit_o(credit),
-    .take_i(take),
+    .take_i(step),
     .push_i(valid_q),
     .data_i(y),
     .out_valid_o,

@@ -231,8 +231,8 @@ def print_engines(result: dict[str, Any]) -> None:
     console = stdout()
     console.print(table)
     for name, e in result["engines"].items():
-        if e.get("first"):
-            console.print(Text(f"{name}: first difference {e['first']}", style="bold red"))
+        if e.get("first_difference"):
+            console.print(Text(f"{name}: first difference {e['first_difference']}", style="bold red"))
     for name, accuracy in result.get("accuracy", {}).items() if isinstance(result.get("accuracy"), dict) else ():
         console.print(f"accuracy {name}: {accuracy:.2%}")
 

@@ -49,68 +49,69 @@ class Plan:
     columns: tuple[Column, ...]
 
 
-_TAILS = (None, (5, 0), (4, 1), (3, 2), (3, 0), (4, 0))
-"""Counters beside 6:3 and (5,1):3, of which one a column evens the numbers out."""
+_Tail = tuple[int, int]
+_TAILS: tuple[_Tail | None, ...] = (None, (5, 0), (4, 1), (3, 2), (3, 0))
+"""Counters beside 6:3 and (5,1):3, of which one a column evens the numbers out: bits of the column and of the next one."""
+_TAIL_BELOW = 40
+"""Columns of more bits do without one: they have many 6:3 and (5,1):3 to choose from, and the search stays short."""
 
+_Choice = tuple[int, int, int, _Tail | None, int, int]
+"""One column of a plan: 6:3 counters, ones that they add, (5,1):3 counters, the tail, the constant left, the span."""
 _Part = tuple[int, int, int]
 """A part of the second operand in progress: columns still to cover, signals still free, the sum that still fits."""
 
 
 @lru_cache(maxsize=4096)
 def plan(width: int, bits: int, constant: int, second: bool) -> Plan:
-    """The cheapest plan for the sum of `bits` bits of weight 1, `constant` and, where `second` is False, nothing else; where it
-    is True, a word of `width` bits; modulo 2^width.
+    """The cheapest plan for the sum of `bits` bits of weight 1 and `constant`, modulo 2^width.
 
-    The final adder's first operand is that word, else one bit of each column. Exact search over the counters of each column.
+    second: a word of `width` bits is added too, as the final adder's first operand; else that operand takes one bit of each
+    column. A search over the counters of each column, exact for the counters it knows in columns of few bits.
     """
-    if width == 0:
-        return Plan(0, ())
     if second and bits == 0 and constant % (1 << width) == 0:
         return Plan(0, (Column((), 0, 0),) * width)
     keep = 0 if second else 1  # bits of a column that the first operand takes
 
     @lru_cache(maxsize=None)
-    def solve(j: int, here: int, above: int, rest: int, part: _Part | None) -> tuple[int, tuple[Column, ...]]:
+    def solve(j: int, here: int, above: int, rest: int, part: _Part | None) -> tuple[int, tuple[_Choice, ...]]:
         """Columns j and up: bits here and in the next column, and the constant shifted to here."""
         if j == width:
             return 0, ()
         top = width - j
-        best: tuple[int, tuple[Column, ...]] = (_NO_LIMIT, ())
-        for counters, used_here, used_above in _choices(here, above, FREE_INPUTS + keep, top, rest):
-            carries = [sum(c.outputs > k for c in counters) for k in (1, 2)]
-            left = (rest - sum(c.plus for c in counters)) % (1 << top)
-            live = max(0, here - used_here - keep)
-            for span, cost, next_part in _parts(top, part, live, left & 1):
-                above_next, columns = solve(j + 1, above - used_above + carries[0], carries[1], left >> 1, next_part)
-                total = above_next + cost + sum(c.outputs for c in counters)
-                if total < best[0]:
-                    best = (total, (Column(counters, left & 1, span), *columns))
+        best: tuple[int, tuple[_Choice, ...]] = (_NO_LIMIT, ())
+        for sixes, fives, tail in _counters(here, above, FREE_INPUTS + keep):
+            low, high = tail or (0, 0)
+            outputs = [min(3, top)] * (sixes + fives) + ([min((low + 2 * high).bit_length(), top)] if tail else [])
+            used = 5 * sixes + 4 * fives + (low - 1 if tail else 0)
+            carries = [sum(n > k for n in outputs) for k in (1, 2)]
+            for plus in sorted({0, *(p for p in (rest & 1, rest & 3, rest & 7) if p <= sixes)}):
+                left = (rest - plus) % (1 << top)
+                for span, cost, next_part in _parts(top, part, max(0, here - used - keep), left & 1):
+                    cost += sum(outputs)
+                    if cost >= best[0]:
+                        continue
+                    after, choices = solve(j + 1, above - fives - high + carries[0], carries[1], left >> 1, next_part)
+                    if cost + after < best[0]:
+                        best = (cost + after, ((sixes, plus, fives, tail, left & 1, span), *choices))
         return best
 
-    luts, columns = solve(0, bits, 0, constant % (1 << width), None)
-    if not columns:
+    luts, choices = solve(0, bits, 0, constant % (1 << width), None)
+    if len(choices) < width:
         raise EdgeqError(f"no compressor plan for {bits} bits in {width} columns")
-    return Plan(luts + width, columns)
+    return Plan(luts + width, tuple(_column(choice, width - j) for j, choice in enumerate(choices)))
 
 
-def _choices(here: int, above: int, most: int, top: int, rest: int) -> Iterator[tuple[tuple[Counter, ...], int, int]]:
-    """Counters that leave at most `most` bits of a column, and the bits that they take, net, here and from the next column."""
-    for fives in range(min(2, here // 4) + 1):
-        for tail in _TAILS:
+def _counters(here: int, above: int, most: int) -> Iterator[tuple[int, int, _Tail | None]]:
+    """Counters (6:3, (5,1):3, tail) that leave at most `most` bits of a column."""
+    for fives in range(min(4, here // 4) + 1):
+        for tail in _TAILS if here <= _TAIL_BELOW else _TAILS[:1]:
             low, high = tail or (0, 0)
-            other = 4 * fives + (low - 1 if tail else 0)
-            least = max(0, -(-(here - other - most) // 5))
+            left = here - 4 * fives - (low - 1 if tail else 0)
+            least = max(0, -(-(left - most) // 5))
             for sixes in (least, least + 1):
-                used = other + 5 * sixes
                 # The last counter leaves its own sum bit; bits from the next column must not be a counter's own carry.
-                if here - used < bool(fives or tail or sixes) or fives + high > above + sixes + bool(tail and not high):
-                    continue
-                for plus in sorted({0, *range(rest & 1, min(sixes, 7) + 1, 2)}):
-                    counters = [Counter(6, 0, int(i < plus), min(3, top)) for i in range(sixes)]
-                    if tail:
-                        counters.append(Counter(low, high, 0, min((low + 2 * high).bit_length(), top)))
-                    counters += [Counter(5, 1, 0, min(3, top))] * fives
-                    yield tuple(counters), used, fives + high
+                if left - 5 * sixes >= bool(fives or tail or sixes) and fives + high <= above + sixes + bool(tail and not high):
+                    yield sixes, fives, tail
 
 
 def _parts(top: int, part: _Part | None, live: int, constant: int) -> Iterator[tuple[int, int, _Part | None]]:
@@ -123,3 +124,11 @@ def _parts(top: int, part: _Part | None, live: int, constant: int) -> Iterator[t
         if live <= free and live + constant <= room:
             room_above = _NO_LIMIT if room == _NO_LIMIT else (room - live - constant) // 2
             yield 0 if part else columns, 0, (columns - 1, free - live, room_above) if columns > 1 else None
+
+
+def _column(choice: _Choice, top: int) -> Column:
+    sixes, plus, fives, tail, constant, span = choice
+    counters = [Counter(6, 0, int(i < plus), min(3, top)) for i in range(sixes)]
+    if tail:
+        counters.append(Counter(*tail, 0, min((tail[0] + 2 * tail[1]).bit_length(), top)))
+    return Column((*counters, *[Counter(5, 1, 0, min(3, top))] * fives), constant, span)

@@ -21,11 +21,8 @@ from edgeq.errors import EdgeqError
 from edgeq.fold import choose
 from edgeq.frontend import qonnx
 from edgeq.graph import Graph
-from edgeq.lower import hls as lower_hls
 from edgeq.lower import onnx as lower_onnx
-from edgeq.lower import rtl as lower_rtl
 from edgeq.passes import hardware_passes
-from edgeq.report import report
 from edgeq.ui import Ui
 from edgeq.verify import compare, verify_engines
 
@@ -181,6 +178,10 @@ def synth(
     folder: Path, board: Board, out: Path, *, mst: bool, max_utilization: float, estimate: str, force: bool, ui: Ui
 ) -> dict[str, Any]:
     """DIR -> BUILD with the HLS project, the Verilog, the report and what `sim` needs; returns the report."""
+    from edgeq.lower import hls as lower_hls  # hls4ml takes seconds to import
+    from edgeq.lower import rtl as lower_rtl
+    from edgeq.report import report
+
     read_record(folder)
     with fresh_directory(out, force) as made:
         source = lower_onnx.load(folder / INTEGER_FILE)

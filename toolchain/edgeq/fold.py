@@ -62,7 +62,7 @@ def choose(graph: Graph, board: Board, mst: bool = True, max_utilization: float 
         total = sum((c.cost for c in picked.values()), Cost())
         if all(used <= most for used, most in zip(total.astuple(), limit, strict=True)):
             return {name: choice.fold for name, choice in picked.items()}
-    raise _too_big(picked, board, limit)
+    raise _too_big(graph, picked, board, limit)
 
 
 def _share(cost: Cost, budget: Cost) -> float:
@@ -70,13 +70,13 @@ def _share(cost: Cost, budget: Cost) -> float:
     return sum(used / most if most else float(used > 0) for used, most in zip(cost.astuple(), budget.astuple(), strict=True))
 
 
-def _too_big(picked: dict[str, _Choice], board: Board, limit: list[float]) -> EdgeqError:
+def _too_big(graph: Graph, picked: dict[str, _Choice], board: Board, limit: list[float]) -> EdgeqError:
     total = sum((c.cost for c in picked.values()), Cost()).astuple()
     worst = max(range(len(RESOURCES)), key=lambda i: total[i] / limit[i] if limit[i] else float(total[i] > 0))
     layer = max(picked, key=lambda name: picked[name].cost.astuple()[worst])
     return EdgeqError(
         f"the network needs {total[worst]:,.0f} {RESOURCES[worst]} of the {limit[worst]:,.0f} that it may use of {board.title}; "
         f"this operator alone needs {picked[layer].cost.astuple()[worst]:,.0f}",
-        where=layer,
+        where=graph.source_of(layer),
         fix="use a larger board, or fewer channels or bits in this layer",
     )

@@ -121,7 +121,11 @@ class Op(ABC):
 
     arity: ClassVar[int] = 1
     absorbs_post: ClassVar[bool] = False
-    """True where a following threshold or requantize can be built into the layer's hardware (field `post`)."""
+    """True where a following elementwise operator can be built into the layer's hardware (field `post`)."""
+    elementwise: ClassVar[bool] = False
+    """True where an output element depends on the input element at its place, and its channel, alone."""
+    selects: ClassVar[bool] = False
+    """True where every output element is one of its channel's input elements, chosen by place or as the largest."""
     summary: ClassVar[str] = ""
     """One line for the support table of `edgeq ops`."""
 
@@ -168,6 +172,14 @@ class Op(ABC):
     def sample(cls, draw: Draw) -> tuple[Op, tuple[IntType, ...]]:
         """A small random legal instance without `post` and its input types; all that the parity tests ask of an operator."""
         raise NotImplementedError(f"{cls.__name__} has no sample()")
+
+    def rises(self) -> bool:
+        """True where no output element falls when an input element grows; False where that is not known."""
+        return False
+
+    def is_identity(self, x: IntType) -> bool:
+        """True where the output is the input, whatever it holds; False where that is not known."""
+        return False
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The fields that are numpy arrays, by name."""
@@ -222,6 +234,11 @@ class Graph:
             for name in node.inputs:
                 found[name].append(node)
         return found
+
+    def source_of(self, name: str) -> str:
+        """A node's name with that of the source model's node it came from, for messages and reports."""
+        source = self.meta.get("nodes", {}).get(name)
+        return f"{name} (from {source})" if source else name
 
     def check(self) -> dict[str, IntType]:
         """Every rule of a well-formed graph; returns types(). Raises EdgeqError."""

@@ -88,3 +88,27 @@ class HlsCall:
     tables: dict[str, HlsTable] = field(default_factory=dict)
     post: HlsCall | None = None
     native: dict[str, object] | None = None
+
+
+def to_bits(values: np.ndarray, width: int) -> np.ndarray:
+    """values [..., n] as codes of `width` bits, two's complement where negative: uint8 [..., n*width], lowest bit first."""
+    shifts = np.arange(width, dtype=np.int64)
+    found = (values.astype(np.int64)[..., None] >> np.minimum(shifts, 63)) & 1
+    return found.astype(np.uint8).reshape(*values.shape[:-1], values.shape[-1] * width)
+
+
+def from_bits(bits: np.ndarray, width: int, signed: bool) -> np.ndarray:
+    """The inverse of to_bits for width up to 63: uint8 [..., n*width] -> int64 [..., n]."""
+    planes = bits.reshape(*bits.shape[:-1], -1, width).astype(np.int64)
+    weights = np.int64(1) << np.arange(width, dtype=np.int64)
+    if signed:
+        weights[-1] = -weights[-1]
+    return planes @ weights
+
+
+def memory_image(bits: np.ndarray) -> str:
+    """bits [words, n], lowest bit first, as the text of a $readmemh file."""
+    padded = np.pad(bits, ((0, 0), (0, -bits.shape[1] % 8)))
+    digits = -(-bits.shape[1] // 4)
+    rows = np.packbits(padded, axis=1, bitorder="little")[:, ::-1]
+    return "".join(f"{row.tobytes().hex()[-digits:]}\n" for row in rows)

@@ -34,6 +34,7 @@ def report(graph: Graph, folds: dict[str, Fold], board: Board, design: Design, r
             cost, source = yosys_estimate(files, instance.module, instance.params, family=board.yosys_family, cwd=rtl), "yosys"
         return {
             "name": node.name,
+            "source_node": graph.meta.get("nodes", {}).get(node.name, ""),
             "op": node.op.kind(),
             "shape": f"{shape(xs[0])} -> {shape(types[node.output])}",
             "fold": str(fold),

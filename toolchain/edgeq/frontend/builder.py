@@ -227,8 +227,8 @@ class Builder:
         op = integer_operator(lanes, q, sym.type)
         if op is None:
             raise EdgeqError(
-                f"no multiplier and shift is equal to the chain of scale {shown(sym.scales)} and offset {shown(sym.offsets)} before "
-                f"this quantizer of {q.hi - q.lo + 1} levels", where=self.where, fix="8 bits or fewer, or power-of-two scales",
+                f"no multiplier and shift is equal to the chain of scale {shown(sym.scales)} and offset {shown(sym.offsets)} "
+                f"before this quantizer of {q.hi - q.lo + 1} levels", where=self.where, fix="at most 8 bits, or 2^k scales",
             )  # fmt: skip
         if self._is_identity(op, sym.type):
             made = replace(sym, lanes=result)
@@ -285,5 +285,11 @@ def optional_texts(values: Any) -> list[str | None]:
 
 def shown(values: tuple[Fraction, ...]) -> str:
     """Scales for a message: a few, as decimals; powers of two as such."""
-    few = [f"2^{(v.numerator.bit_length() - v.denominator.bit_length())}" if v > 0 and is_power_of_two(v) else f"{float(v):.9g}" for v in values[:4]]
+
+
+    def one(v: Fraction) -> str:
+        power = v.numerator.bit_length() - v.denominator.bit_length()
+        return f"2^{power}" if v > 0 and is_power_of_two(v) else f"{float(v):.9g}"
+
+    few = [one(v) for v in values[:4]]
     return few[0] if len(values) == 1 else f"[{', '.join(few)}{', ...' if len(values) > 4 else ''}]"

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.frontend.exact import Lane, Quantizer, boundaries, levels
-from edgeq.graph import Graph, IntType
+from edgeq.graph import Graph
 
 INPUT_PATTERN = re.compile(r"(u?)int([0-9]{1,2})(?:/([0-9]+(?:\.[0-9]+)?))?")
 MAX_INPUT_BITS = 16
@@ -23,9 +23,8 @@ def parse_input(text: str) -> tuple[int, int, Fraction]:
     bits = int(match[2]) if match else 0
     divisor = Fraction(match[3] or 1) if match else Fraction(0)
     if not 1 <= bits <= MAX_INPUT_BITS or not divisor:
-        raise EdgeqError(
-            f"the input type {text!r} is not known", where="--input", fix="uint8/255, int16/1024, uint8, ...: 1 to 16 bits / divisor"
-        )
+        fix = "uint8/255, int16/1024, uint8, ...: 1 to 16 bits / divisor"
+        raise EdgeqError(f"the input type {text!r} is not known", where="--input", fix=fix)
     unsigned = bool(match and match[1])
     lo, hi = (0, (1 << bits) - 1) if unsigned else (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
     return lo, hi, divisor
@@ -50,9 +49,8 @@ def input_codes(graph: Graph, floats: np.ndarray) -> np.ndarray:
         lo, hi = graph.input_type.lo, graph.input_type.hi
         if codes.size and (codes.min() < lo or codes.max() > hi):
             outside = x[(codes < lo) | (codes > hi)][0]
-            raise EdgeqError(
-                f"the input value {outside} is outside [{lo}, {hi}] / {source['divisor']}", where=source["name"], fix="another --input type"
-            )
+            what = f"the input value {outside} is outside [{lo}, {hi}] / {source['divisor']}"
+            raise EdgeqError(what, where=source["name"], fix="another --input type")
         return codes.reshape(len(x), *graph.input_type.shape)
     for view, perm, moved in source["steps"]:
         x = x.reshape(len(x), *view).transpose(0, *(p + 1 for p in perm)).reshape(len(x), *moved)
@@ -79,7 +77,7 @@ def input_floats(graph: Graph, codes: np.ndarray) -> np.ndarray:
         if lane.a == 0:
             raise EdgeqError("a channel of the input does not reach the first quantizer", where=source["name"])
         x[:, channels] = (codes[:, channels] + zero - float(lane.b)) / float(lane.a)
-    for view, perm, moved in reversed(source["steps"]):
+    for view, perm, _ in reversed(source["steps"]):
         x = x.reshape(len(x), *(view[p] for p in perm)).transpose(0, *(int(p) + 1 for p in np.argsort(perm)))
     x = np.ascontiguousarray(x.reshape(len(x), *shape))
     if not np.array_equal(input_codes(graph, x), codes):
@@ -125,7 +123,7 @@ def float_transitions(lane: Lane, q: Quantizer) -> tuple[np.ndarray, int]:
     """(starts, sign): a float32 x has the k-th level above the lowest where sign * x >= starts[k]."""
     sign = -1 if lane.a < 0 else 1
     a = abs(lane.a)
-    starts = []
+    starts: list[float] = []
     for twice, strict in zip(*boundaries(q.mode, levels(q)), strict=True):
         edge = Fraction(int(twice), 2)
 
@@ -144,5 +142,5 @@ def float_transitions(lane: Lane, q: Quantizer) -> tuple[np.ndarray, int]:
                 x = np.nextafter(x, np.float32(-np.inf))
             while np.isfinite(x) and not reached(a * Fraction(float(x)) + lane.b):
                 x = np.nextafter(x, np.float32(np.inf))
-            starts.append(x)
+            starts.append(float(x))
     return np.array(starts, np.float32), sign

@@ -12,7 +12,9 @@ from onnx.reference import ReferenceEvaluator
 from edgeq.errors import EdgeqError
 from edgeq.graph import MAX_ELEMENTS
 
-MOVES = {"Cast", "Concat", "Flatten", "Gather", "Identity", "Reshape", "Shape", "Size", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
+MOVES = {
+    "Cast", "Concat", "Flatten", "Gather", "Identity", "Reshape", "Shape", "Size", "Slice", "Squeeze", "Transpose", "Unsqueeze",
+}  # fmt: skip
 """Operators whose result is no larger than their operands, and rounds nothing."""
 ARITHMETIC = {
     "Abs", "Add", "And", "Ceil", "Clip", "Div", "Equal", "Exp", "Floor", "Greater", "Less", "Log", "Max", "Min", "Mod", "Mul",
@@ -34,13 +36,11 @@ def fold(node: onnx.NodeProto, operands: list[np.ndarray | None], opset: int) ->
         size *= _elements(present[1].shape) if node.op_type == "Gather" else 1
     if size > MAX_ELEMENTS:
         raise EdgeqError(f"a constant of {size:,} elements; the limit is {MAX_ELEMENTS:,}")
-    names = [name if a is not None else "" for name, a in zip(node.input, operands, strict=True)]
-    feeds = dict(zip(names, operands, strict=True))
-    feeds.pop("", None)
+    feeds = {name: a for name, a in zip(node.input, operands, strict=True) if a is not None}
     single = helper.make_graph(
         [node],
         "constant",
-        [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape) for n, a in feeds.items() if a is not None],
+        [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape) for n, a in feeds.items()],
         [helper.make_empty_tensor_value_info(node.output[0])],
     )
     model = helper.make_model(single, opset_imports=[helper.make_opsetid("", opset)])

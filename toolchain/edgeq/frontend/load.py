@@ -73,7 +73,8 @@ def check_size(tensor: TensorProto) -> int:
     """The bytes of a tensor's elements; raises EdgeqError where it does not carry that many."""
     where = f"tensor {tensor.name!r}"
     if tensor.data_type not in TYPED_FIELDS:
-        kind = TensorProto.DataType.Name(tensor.data_type) if tensor.data_type in TensorProto.DataType.values() else tensor.data_type
+        known = tensor.data_type in TensorProto.DataType.values()
+        kind = TensorProto.DataType.Name(tensor.data_type) if known else tensor.data_type
         raise EdgeqError(f"the element type {kind} is not supported", where=where, fix="float32 or integer tensors")
     dims = [int(d) for d in tensor.dims]
     count = int(np.prod(dims, dtype=object)) if dims else 1

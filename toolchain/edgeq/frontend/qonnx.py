@@ -20,15 +20,15 @@ from edgeq.errors import EdgeqError
 from edgeq.frontend.builder import INPUT, Builder, optional_texts, texts
 from edgeq.frontend.ends import apply_tail, input_codes, input_floats, parse_input
 from edgeq.frontend.exact import Lane, merge
+from edgeq.frontend.execute import execute
 from edgeq.frontend.fold import FOLDABLE, fold
 from edgeq.frontend.load import check_model, load_model, to_array
-from edgeq.frontend.nodes import HANDLERS, QUANTIZER_DOMAINS, Call
+from edgeq.frontend.nodes import HANDLERS, QUANTIZER_DOMAINS, QUANTIZERS, Call
 from edgeq.frontend.symbols import Const, QConst, Sym, Value
 from edgeq.graph import Graph, IntType
 
-__all__ = ["apply_tail", "import_qonnx", "input_codes", "input_floats", "load_model"]
+__all__ = ["apply_tail", "execute", "import_qonnx", "input_codes", "input_floats", "load_model"]
 
-QUANTIZERS = ("Quant", "IntQuant", "BipolarQuant", "Trunc")
 INEXACT = {"Exp": 4.0, "Log": 4.0, "Pow": 4.0}
 """Roundings by which float32 implementations of a constant operator may differ; the others are correctly rounded."""
 
@@ -73,22 +73,24 @@ class Importer:
     def _declare_input(self, spec: str | None) -> None:
         inputs = [i for i in self.proto.input if i.name not in self.stored]
         if len(inputs) != 1:
-            raise EdgeqError(f"the model has {len(inputs)} inputs: {[i.name for i in inputs]}", fix="export a model with one input")
+            names = [i.name for i in inputs]
+            raise EdgeqError(f"the model has {len(inputs)} inputs: {names}", fix="export a model with one input")
         (source,) = inputs
         where = f"input {source.name!r}"
         dims = [d.dim_value if d.HasField("dim_value") else 0 for d in source.type.tensor_type.shape.dim]
         if len(dims) < 2 or min(dims[1:]) < 1 or dims[0] < 0:
             named = [d.dim_param or d.dim_value or "?" for d in source.type.tensor_type.shape.dim]
-            raise EdgeqError(f"the shape {named} cannot be resolved", where=where, fix="export with fixed sizes; only the batch may be open")
+            fix = "export with fixed sizes; only the batch may be open"
+            raise EdgeqError(f"the shape {named} cannot be resolved", where=where, fix=fix)
         self.batch = dims[0] or 1
         shape = tuple(dims[1:])
         if prod(shape) > 1 << 28:
             raise EdgeqError(f"the shape {dims} is too large", where=where)
         kind = source.type.tensor_type.elem_type
-        if kind != TensorProto.FLOAT and spec is None and kind in (TensorProto.UINT8, TensorProto.INT8, TensorProto.INT16, TensorProto.UINT16):
-            spec = str(helper.tensor_dtype_to_np_dtype(kind))
-        if kind != TensorProto.FLOAT and spec is None:
-            raise EdgeqError(f"the element type {TensorProto.DataType.Name(kind)} is not supported", where=where, fix="float32, or bytes")
+        if kind in (TensorProto.UINT8, TensorProto.INT8, TensorProto.INT16, TensorProto.UINT16):
+            spec = spec or str(helper.tensor_dtype_to_np_dtype(kind))
+        elif kind != TensorProto.FLOAT:
+            raise EdgeqError(f"the element type {kind} is not supported", where=where, fix="float32, or integers of 8 or 16 bits")
         layout = shape if len(shape) in (1, 3) else (prod(shape),)
         self.builder.source = {"name": source.name, "shape": list(shape)}
         if spec is None:
@@ -138,16 +140,17 @@ class Importer:
         if node.domain not in ("", "ai.onnx") and not (node.domain in QUANTIZER_DOMAINS and node.op_type in QUANTIZERS):
             raise EdgeqError(f"the operator {node.domain}.{node.op_type} is not supported", where=where, fix=self._supported())
         if node.op_type in QUANTIZERS and node.domain not in QUANTIZER_DOMAINS:
-            raise EdgeqError(f"{node.op_type} has the domain {node.domain!r}", where=where, fix=f"one of {', '.join(QUANTIZER_DOMAINS)}")
+            fix = f"one of {', '.join(QUANTIZER_DOMAINS)}"
+            raise EdgeqError(f"{node.op_type} has the domain {node.domain!r}", where=where, fix=fix)
         inputs = [self._value(name) for name in node.input]
         try:
             if node.op_type == "Constant":
                 return Const(constant(node))
-            constant_inputs = not any(isinstance(v, Sym) for v in inputs)
+            constants = [v for v in inputs if not isinstance(v, Sym)]
             moves_weights = node.op_type in ("Reshape", "Transpose", "Identity") and isinstance(inputs[0], QConst)
-            if constant_inputs and node.op_type in FOLDABLE and not moves_weights:
-                fuzz = sum(v.fuzz for v in inputs if v is not None) + INEXACT.get(node.op_type, 0.0)
-                return Const(fold(node, [None if v is None else v.array for v in inputs], self.opset), fuzz)
+            if len(constants) == len(inputs) and node.op_type in FOLDABLE and not moves_weights:
+                fuzz = sum(v.fuzz for v in constants if v is not None) + INEXACT.get(node.op_type, 0.0)
+                return Const(fold(node, [None if v is None else v.array for v in constants], self.opset), fuzz)
             if node.op_type not in HANDLERS:
                 raise EdgeqError(f"the operator {node.op_type} is not supported", fix=self._supported())
             return HANDLERS[node.op_type](Call(node, inputs, self.builder, self.opset, self.batch))
@@ -162,7 +165,8 @@ class Importer:
         value, builder = self._value(output), self.builder
         builder.where = f"output {output!r}"
         if not isinstance(value, Sym) or value.is_input or value.tensor == INPUT:
-            raise EdgeqError("no integer operator lies between input and output", where=builder.where, fix="give a quantized model")
+            what = "no integer operator lies between input and output"
+            raise EdgeqError(what, where=builder.where, fix="give a quantized model")
         if value.pads != (0, 0, 0, 0):
             raise EdgeqError("the model ends in a Pad", where=builder.where)
         if value.cut:

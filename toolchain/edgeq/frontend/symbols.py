@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 
 from edgeq.errors import EdgeqError
-from edgeq.frontend.exact import Lane, common_divisor, merge
+from edgeq.frontend.exact import Lane, common_divisor, is_power_of_two, merge
 from edgeq.graph import IntType
 
 MAX_WEIGHT = 255
@@ -37,7 +37,11 @@ class QConst:
 
     values: np.ndarray
     scale: np.ndarray
-    fuzz: float = 1.0
+
+    @property
+    def fuzz(self) -> float:
+        """As of Const: the product of integer and scale is rounded once, but for powers of two."""
+        return 0.0 if all(is_power_of_two(s) for s in self.scale.ravel()) else 1.0
 
     @property
     def shape(self) -> Shape:

@@ -9,11 +9,13 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
-from edgeq.ops import _sample
+from edgeq.hardware import RtlInstance
+from edgeq.ops import _rtl, _sample
 from edgeq.ops._mac import Mac, exact_matmul, integer_sum
 from edgeq.ops._window import output_size, patches
 
 if TYPE_CHECKING:
+    from edgeq.fold import Fold
     from edgeq.lower.onnx import Body
 
 
@@ -72,3 +74,17 @@ class Convolution(Mac):
             pads=list(self.pads), dilations=list(self.dilation), group=self.groups,
         )  # fmt: skip
         return body.cast(y, body.out.storage)
+
+    def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
+        (x,) = xs
+        return _rtl.layer(self, fold, x, self.accumulator_type(x), self.hardware_rows(), self.window(x), self.groups)
+
+    def folds(self, *xs: IntType) -> list[Fold]:
+        return _rtl.layer_folds(self.channels_out, self.terms, self.groups)
+
+    def cycles(self, fold: Fold, *xs: IntType) -> int:
+        return _rtl.convolution_cycles(self.window(xs[0]), _rtl.steps(fold, self.channels_out, self.terms))
+
+    def window(self, x: IntType) -> _rtl.Window:
+        """The geometry in hardware."""
+        return _rtl.Window(x, self.kernel, self.stride, self.pads, self.dilation)

@@ -9,9 +9,12 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
+from edgeq.hardware import RtlInstance
+from edgeq.ops import _rtl
 from edgeq.ops._mac import Mac, exact_matmul, integer_sum
 
 if TYPE_CHECKING:
+    from edgeq.fold import Fold
     from edgeq.lower.onnx import Body
 
 
@@ -40,3 +43,13 @@ class FullyConnected(Mac):
         self.refuse_post_in_onnx()
         columns = body.op("Transpose", body.param("weight"), perm=[1, 0])
         return body.cast(integer_sum(body, xs[0], "MatMulInteger", columns), body.out.storage)
+
+    def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
+        (x,) = xs
+        return _rtl.layer(self, fold, x, self.accumulator_type(x), self.weight, None)
+
+    def folds(self, *xs: IntType) -> list[Fold]:
+        return _rtl.layer_folds(self.channels_out, self.terms)
+
+    def cycles(self, fold: Fold, *xs: IntType) -> int:
+        return _rtl.steps(fold, self.channels_out, self.terms)

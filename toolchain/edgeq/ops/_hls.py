@@ -9,6 +9,7 @@ import numpy as np
 from edgeq.fold import Fold
 from edgeq.graph import IntType, range_width
 from edgeq.hardware import HlsCall, HlsTable
+from edgeq.mst import spanning_tree
 
 if TYPE_CHECKING:
     from edgeq.ops._mac import Mac
@@ -66,14 +67,37 @@ def binary_layer(
     n_words = -(-simd // WORD_BITS)
     config |= _folded(rows, pe, simd, groups, config["n_chan"])
     config |= {"n_words": n_words, "word_bits": min(simd, WORD_BITS), "lanes": pe * n_words, "padded": int(padded)}
+    tree = fold.mode != "folded" and fold.mst
     return HlsCall(
         function,
         config,
         types={"acc_t": ap_type(accumulator), "count_t": (range_width(0, rows.shape[1]), False)},
-        kernel="eq_binary_mac",
-        tables={"weights": words(_blocks(rows, pe, simd) > 0)},
+        kernel="eq_binary_tree" if tree else "eq_binary_mac",
+        tables=_tree(rows, groups) if tree else {"weights": words(_blocks(rows, pe, simd) > 0)},
         post=layer.post.hls(Fold(), accumulator) if layer.post else None,
     )
+
+
+def _tree(rows: np.ndarray, groups: int) -> dict[str, HlsTable]:
+    """The tables of eq_binary_tree: a minimum spanning tree for each group of channels, parents before children."""
+    size = len(rows) // groups
+    channels, parents, links, deltas = [], [], [], []
+    for first in range(0, len(rows), size):
+        tree = spanning_tree(rows[first : first + size])
+        for c in tree.order:
+            root = tree.parent[c] < 0
+            channels.append(first + c)
+            parents.append(first + (c if root else tree.parent[c]))
+            links.append(0 if root else -1 if tree.complement[c] else 1)
+            deltas.append(np.isin(np.arange(rows.shape[1]), tree.terms[c]))
+    order = np.array(channels)
+    return {
+        "weights": words(rows[order] > 0),
+        "deltas": words(np.array(deltas)),
+        "channels": HlsTable.of(order),
+        "parents": HlsTable.of(np.array(parents)),
+        "links": HlsTable(np.array(links), 2, True),
+    }
 
 
 def lanes(fold: Fold, rows: np.ndarray) -> tuple[int, int]:

@@ -57,8 +57,8 @@ def int_range(draw: Draw, bits: int) -> tuple[int, int, int]:
         (-half, half, 1) if b < bits else (-half, half - 1, 1),
         BIPOLAR,
         (-draw(1, half), draw(0, half - 1), 1),
-        (top - draw(0, half), top, 1),
-        (-half, -half + draw(0, half - 1), 1),
+        (top - draw(1, half), top, 1),
+        (-half, draw(1 - half, 0), 1),
     ]
     if bits > 9:
         kinds.append((-draw(1, 5), 128 + draw(0, 127), 1))  # neither uint8 nor int8 holds it

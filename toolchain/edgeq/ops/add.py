@@ -9,8 +9,8 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import HlsCall, HlsTable
-from edgeq.ops import _sample
+from edgeq.hardware import HlsCall, HlsTable, RtlInstance, memory_image, to_bits
+from edgeq.ops import _rtl, _sample
 from edgeq.ops.threshold import per_channel
 
 if TYPE_CHECKING:
@@ -69,3 +69,18 @@ class Add(Op):
             return HlsCall(native={"class_name": "Merge", "op": "add"})
         config = {"n_pixels": xs[0].pixels, "rows_a": len(self.a), "rows_b": len(self.b)}
         return HlsCall("eq_add", config, tables={"a": HlsTable.of(self.a), "b": HlsTable.of(self.b)})
+
+    def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
+        x0, x1 = xs
+        y = self.infer(*xs)
+        multipliers = np.stack([np.broadcast_to(m, x0.channels) for m in (self.a, self.b)], axis=1).reshape(1, -1)
+        bits = _rtl.signed_bits(int(multipliers.min()), int(multipliers.max()))
+        return RtlInstance(
+            "eq_add",
+            {"Channels": x0.channels, **_rtl.two_inputs(x0, x1), "MulBits": bits, "File": "multipliers.hex", **_rtl.output(y)},
+            uses=("eq_add",),
+            memories={"multipliers.hex": memory_image(to_bits(multipliers, bits))},
+        )
+
+    def cycles(self, fold: Fold, *xs: IntType) -> int:
+        return xs[0].pixels

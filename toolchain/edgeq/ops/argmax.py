@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import HlsCall
-from edgeq.ops import _sample
+from edgeq.hardware import HlsCall, RtlInstance
+from edgeq.ops import _rtl, _sample
 
 if TYPE_CHECKING:
     from edgeq.fold import Fold
@@ -38,3 +38,11 @@ class Argmax(Op):
 
     def hls(self, fold: Fold, *xs: IntType) -> HlsCall:
         return HlsCall("eq_argmax", {"n_pixels": xs[0].pixels})
+
+    def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
+        (x,) = xs
+        params = {"Channels": x.channels, **_rtl.one_input(x), "OutBits": self.infer(x).width}
+        return RtlInstance("eq_argmax", params, uses=("eq_argmax",))
+
+    def cycles(self, fold: Fold, *xs: IntType) -> int:
+        return xs[0].pixels

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import HlsCall
-from edgeq.ops import _sample
+from edgeq.hardware import HlsCall, RtlInstance
+from edgeq.ops import _rtl, _sample
 from edgeq.ops._hls import ap_type, window
 from edgeq.ops._window import output_size, patches
 
@@ -53,3 +53,17 @@ class AveragePool(Op):
         (x,) = xs
         config = window(x, self.kernel, self.stride, self.pads, (1, 1), pad_value=0)
         return HlsCall("eq_average_pool", config | {"folds": 1}, types={"acc_t": ap_type(self.infer(x))})
+
+    def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
+        (x,) = xs
+        window = self.window(x).params()
+        del window["Dh"], window["Dw"]
+        params = window | {"Channels": x.channels} | _rtl.one_input(x) | _rtl.output(self.infer(x))
+        return RtlInstance("eq_average_pool", params, uses=("eq_average_pool",))
+
+    def cycles(self, fold: Fold, *xs: IntType) -> int:
+        return self.window(xs[0]).positions
+
+    def window(self, x: IntType) -> _rtl.Window:
+        """The geometry in hardware."""
+        return _rtl.Window(x, self.kernel, self.stride, self.pads)

@@ -10,8 +10,8 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import HlsCall
-from edgeq.ops import _sample
+from edgeq.hardware import HlsCall, RtlInstance
+from edgeq.ops import _rtl, _sample
 
 if TYPE_CHECKING:
     from edgeq.fold import Fold
@@ -46,3 +46,10 @@ class Concat(Op):
 
     def hls(self, fold: Fold, *xs: IntType) -> HlsCall:
         return HlsCall("eq_concat", {"n_pixels": xs[0].pixels})
+
+    def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
+        channels = {"Channels0": xs[0].channels, "Channels1": xs[1].channels}
+        return RtlInstance("eq_concat", channels | _rtl.two_inputs(*xs) | _rtl.output(self.infer(*xs)), uses=("eq_concat",))
+
+    def cycles(self, fold: Fold, *xs: IntType) -> int:
+        return xs[0].pixels

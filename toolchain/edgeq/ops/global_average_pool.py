@@ -9,8 +9,8 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import HlsCall
-from edgeq.ops import _sample
+from edgeq.hardware import HlsCall, RtlInstance
+from edgeq.ops import _rtl, _sample
 from edgeq.ops._hls import ap_type
 
 if TYPE_CHECKING:
@@ -47,3 +47,11 @@ class GlobalAveragePool(Op):
     def hls(self, fold: Fold, *xs: IntType) -> HlsCall:
         (x,) = xs
         return HlsCall("eq_global_average_pool", {"n_pixels": x.pixels}, types={"acc_t": ap_type(self.infer(x))})
+
+    def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
+        (x,) = xs
+        params = {"Pixels": x.pixels, "Channels": x.channels} | _rtl.one_input(x) | _rtl.output(self.infer(x))
+        return RtlInstance("eq_global_average_pool", params, uses=("eq_global_average_pool",))
+
+    def cycles(self, fold: Fold, *xs: IntType) -> int:
+        return xs[0].pixels

@@ -10,8 +10,8 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import HlsCall
-from edgeq.ops import _sample
+from edgeq.hardware import HlsCall, RtlInstance
+from edgeq.ops import _rtl, _sample
 from edgeq.ops._hls import window
 from edgeq.ops._window import output_size, patches
 
@@ -29,6 +29,7 @@ class MaxPool(Op):
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
     dilation: tuple[int, int] = (1, 1)
 
+    selects = True
     summary = "any kernel, stride, padding and dilation"
 
     @classmethod
@@ -83,3 +84,15 @@ class MaxPool(Op):
         pads = {f"pad_{side}": 0 for side in ("top", "left", "bottom", "right")}
         shape = {"n_filt": x.channels, "count_pad": False, "data_format": "channels_last"}
         return {"class_name": "MaxPooling2D", **layer, **pads, **shape}
+
+    def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
+        (x,) = xs
+        params = self.window(x).params() | {"Channels": x.channels} | _rtl.one_input(x)
+        return RtlInstance("eq_max_pool", params, uses=("eq_max_pool",))
+
+    def cycles(self, fold: Fold, *xs: IntType) -> int:
+        return self.window(xs[0]).positions
+
+    def window(self, x: IntType) -> _rtl.Window:
+        """The geometry in hardware."""
+        return _rtl.Window(x, self.kernel, self.stride, self.pads, self.dilation)

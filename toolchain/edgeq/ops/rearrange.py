@@ -9,14 +9,15 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import HlsCall
-from edgeq.ops import _sample
+from edgeq.hardware import HlsCall, RtlInstance
+from edgeq.ops import _rtl, _sample
 
 if TYPE_CHECKING:
     from edgeq.fold import Fold
     from edgeq.lower.onnx import Body
 
 
+MAX_RTL_AXES = 15
 MAX_HLS_AXES = 6
 """Axes that eq_rearrange.h takes."""
 
@@ -48,6 +49,10 @@ class Rearrange(Op):
             raise EdgeqError(f"cannot rearrange {x} as {self.view}, {self.perm}, {self.shape}")
         return IntType(self.shape, x.lo, x.hi, x.step)
 
+    def is_identity(self, x: IntType) -> bool:
+        moved = [i for i in self.perm if self.view[i] > 1]
+        return x.shape == self.shape and moved == sorted(moved)
+
     def reference(self, *xs: np.ndarray) -> np.ndarray:
         (x,) = xs
         n = len(x)
@@ -68,3 +73,17 @@ class Rearrange(Op):
         sizes, strides = [1] * spare + [self.view[axis] for axis in self.perm], [0] * spare + steps
         axes = {f"size{i}": size for i, size in enumerate(sizes)} | {f"stride{i}": step for i, step in enumerate(strides)}
         return HlsCall("eq_rearrange", {"n_elements": x.size} | axes)
+
+    def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
+        (x,) = xs
+        y = self.infer(x)
+        axes = [(self.view[axis], int(np.prod(self.view[axis + 1 :]))) for axis in reversed(self.perm)]
+        if len(axes) > MAX_RTL_AXES:
+            raise EdgeqError(f"a rearrangement has {len(axes)} axes", fix=f"at most {MAX_RTL_AXES}")
+        sizes, strides = (1 << 511 | sum(v << (32 * i) for i, v in enumerate(values)) for values in zip(*axes, strict=True))
+        ends = {"InChannels": x.channels, "InPixels": x.pixels, "OutChannels": y.channels, "OutPixels": y.pixels}
+        params = {"Bits": x.width, **ends, "Rank": len(axes), "Sizes": sizes, "Strides": strides}
+        return RtlInstance("eq_rearrange", params, uses=("eq_rearrange",))
+
+    def cycles(self, fold: Fold, *xs: IntType) -> int:
+        return max(xs[0].pixels, self.infer(*xs).pixels)

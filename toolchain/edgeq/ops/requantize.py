@@ -9,8 +9,8 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op, range_width
-from edgeq.hardware import HlsCall, HlsTable
-from edgeq.ops import _sample
+from edgeq.hardware import HlsCall, HlsTable, RtlInstance, to_bits
+from edgeq.ops import _rtl, _sample
 from edgeq.ops.threshold import per_channel
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class Requantize(Op):
     lo: int
     hi: int
 
+    elementwise = True
     summary = "dyadic multiplier a channel, half to even or floor, clip"
 
     def product_type(self, x: IntType) -> IntType:
@@ -90,6 +91,9 @@ class Requantize(Op):
         tie = (shifted & ((1 << self.shift) - 1)) == 0
         return y - (tie & (y & 1 == 1))
 
+    def rises(self) -> bool:
+        return bool(np.all(self.multiplier >= 0))
+
     def reference(self, *xs: np.ndarray) -> np.ndarray:
         (x,) = xs
         product = x * per_channel(self.multiplier, x) + per_channel(self.offset, x)
@@ -136,3 +140,19 @@ class Requantize(Op):
         }
         tables = {"multiplier": HlsTable.of(self.multiplier), "offset": HlsTable.of(self.offset)}
         return HlsCall("eq_requantize", config, types={"wide_t": (wide, True)}, tables=tables)
+
+    def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
+        return _rtl.pointwise(self, xs[0], self.infer(*xs))
+
+    def rtl_post(self, x: IntType, bits: int) -> _rtl.Post:
+        """For eq_requantize.sv, whose products wrap: only x*multiplier + offset has to fit."""
+        y, product = self.infer(x), self.product_type(x)
+        multiplier_bits = _rtl.signed_bits(int(self.multiplier.min()), int(self.multiplier.max()))
+        ends = (product.lo, product.hi, int(self.offset.min()), int(self.offset.max()))
+        sum_bits = max(_rtl.signed_bits(min(ends), max(ends)), self.shift + 1)
+        config = (multiplier_bits, y.lo, y.hi, sum_bits, self.shift, int(self.rounding == "half_even"))
+        fields = [to_bits(self.multiplier[:, None], multiplier_bits), to_bits(self.offset[:, None], sum_bits)]
+        return _rtl.Post.of(2, y, *config, bits=np.hstack(fields))
+
+    def cycles(self, fold: Fold, *xs: IntType) -> int:
+        return xs[0].pixels

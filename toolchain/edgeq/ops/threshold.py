@@ -9,8 +9,8 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import HlsCall, HlsTable
-from edgeq.ops import _sample
+from edgeq.hardware import HlsCall, HlsTable, RtlInstance, to_bits
+from edgeq.ops import _rtl, _sample
 
 if TYPE_CHECKING:
     from edgeq.fold import Fold
@@ -32,6 +32,7 @@ class Threshold(Op):
     base: int
     step: int = 1
 
+    elementwise = True
     summary = "per channel, either slope sign; up to 255 levels"
 
     @property
@@ -66,6 +67,9 @@ class Threshold(Op):
         if not 1 <= self.levels <= MAX_LEVELS or self.step < 1:
             raise EdgeqError(f"{self.levels} thresholds of step {self.step}", fix=f"1 to {MAX_LEVELS} thresholds, step 1 or more")
         return IntType(x.shape, self.base, self.base + self.step * self.levels, self.step)
+
+    def rises(self) -> bool:
+        return not self.negative.any()
 
     def reference(self, *xs: np.ndarray) -> np.ndarray:
         (x,) = xs
@@ -102,6 +106,18 @@ class Threshold(Op):
         config = {"n_pixels": x.pixels, "rows": len(self.negative), "levels": self.levels, "base": self.base, "step": self.step}
         tables = {"thresholds": HlsTable.of(self.upward()), "negative": HlsTable(self.negative, 1, False)}
         return HlsCall("eq_threshold", config, tables=tables)
+
+    def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
+        return _rtl.pointwise(self, xs[0], self.infer(*xs))
+
+    def rtl_post(self, x: IntType, bits: int) -> _rtl.Post:
+        """For eq_threshold.sv; a threshold beyond the range of x decides the same at its end."""
+        thresholds = to_bits(np.clip(self.upward(), x.lo, x.hi + 1), bits + 1)
+        config = (self.levels, self.base, self.step)
+        return _rtl.Post.of(1, self.infer(x), *config, bits=np.hstack([thresholds, to_bits(self.negative[:, None], 1)]))
+
+    def cycles(self, fold: Fold, *xs: IntType) -> int:
+        return xs[0].pixels
 
 
 def per_channel(values: np.ndarray, x: np.ndarray) -> np.ndarray:

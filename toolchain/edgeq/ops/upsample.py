@@ -9,8 +9,8 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import HlsCall
-from edgeq.ops import _sample
+from edgeq.hardware import HlsCall, RtlInstance
+from edgeq.ops import _rtl, _sample
 
 if TYPE_CHECKING:
     from edgeq.fold import Fold
@@ -23,6 +23,7 @@ class Upsample(Op):
 
     factor: tuple[int, int]
 
+    selects = True
     summary = "nearest neighbour, integer factors"
 
     @classmethod
@@ -50,3 +51,11 @@ class Upsample(Op):
         height, width = self.factor
         sizes = {"in_height": x.shape[1], "in_width": x.shape[2]}
         return HlsCall("eq_upsample", sizes | {"factor_height": height, "factor_width": width})
+
+    def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
+        (x,) = xs
+        sizes = {"W": x.shape[2], "PixBits": x.channels * x.width, "FactorH": self.factor[0], "FactorW": self.factor[1]}
+        return RtlInstance("eq_upsample", dict(sizes), uses=("eq_upsample",))
+
+    def cycles(self, fold: Fold, *xs: IntType) -> int:
+        return self.infer(*xs).pixels

