@@ -34,6 +34,7 @@ BOARD = board("ultra96")
 FRAMES = 40
 HOSTILE = 'x"; system("touch /tmp/owned"); //'
 ONE = np.array([1])
+BIPOLAR = (-1, 1, 2)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -52,7 +53,7 @@ def random_fold(op: Op, draw: Draw) -> Fold:
     return Fold("folded", pe[draw(0, len(pe) - 1)], simd[draw(0, len(simd) - 1)])
 
 
-def random_operators(draw: Draw) -> list[tuple[Op, tuple[IntType, ...]]]:
+def random_operators(draw: Draw) -> list[tuple[Op, tuple[IntType, ...], Fold]]:
     """One of each operator, layers also with a fused operator; their outputs vary."""
     found = []
     for kind in parity.KINDS:
@@ -62,7 +63,7 @@ def random_operators(draw: Draw) -> list[tuple[Op, tuple[IntType, ...]]]:
                 op, types = kind.sample(draw)
             if fused:
                 op = replace(op, post=parity.draw_post(op, types[0], draw))
-            found.append((op, types))
+            found.append((op, types, random_fold(op, draw)))
     return found
 
 
@@ -71,36 +72,45 @@ def varies(op: Op, types: tuple[IntType, ...]) -> bool:
     return bool(np.ptp(op.reference(*(t.random(rng, FRAMES) for t in types))))
 
 
-def chosen_operators() -> list[tuple[Op, tuple[IntType, ...]]]:
-    """hls4ml's own layers, and binary words on both sides of their length."""
+def chosen_operators() -> list[tuple[Op, tuple[IntType, ...], Fold]]:
+    """hls4ml's own layers, binary words on both sides of their length, a tree with every kind of edge and a border, and what
+    a few random operators may lack."""
     rng = np.random.default_rng(7)
-    found: list[tuple[Op, tuple[IntType, ...]]] = [
-        (MaxPool((2, 3), (2, 3)), (IntType((3, 4, 6), -2000, -7),)),
-        (MaxPool((1, 1), (1, 1)), (IntType((2, 3, 2), 0, 65000),)),
-        (Add(ONE, ONE), (IntType((3, 2, 4), -5, 900), IntType((3, 2, 4), 0, 1 << 20))),
-        (Add(ONE, ONE), (IntType((6,), -(1 << 40), -3), IntType((6,), 0, 1))),
+    found: list[tuple[Op, tuple[IntType, ...], Fold]] = [
+        (MaxPool((2, 3), (2, 3)), (IntType((3, 4, 6), -2000, -7),), Fold()),
+        (MaxPool((1, 1), (1, 1)), (IntType((2, 3, 2), 0, 65000),), Fold()),
+        (Add(ONE, ONE), (IntType((3, 2, 4), -5, 900), IntType((3, 2, 4), 0, 1 << 20)), Fold()),
+        (Add(ONE, ONE), (IntType((6,), -(1 << 40), -3), IntType((6,), 0, 1)), Fold()),
     ]
     for terms in (1, 31, 32, 33, 65):
-        found.append((BinaryDense(rng.choice([-1, 1], (4, terms))), (IntType((terms,), -1, 1, 2),)))
+        dense = BinaryDense(rng.choice([-1, 1], (4, terms)))
+        found.append((dense, (IntType((terms,), *BIPOLAR),), Fold("folded", 2, terms)))
+    rows = rng.choice([-1, 1], (1, 4, 3, 3)) * np.where(rng.random((8, 4, 3, 3)) < 0.2, -1, 1)
+    rows *= rng.choice([-1, 1], (8, 1, 1, 1))  # every other channel is nearly the complement of the rest
+    found.append((BinaryConv2d(rows, pads=(1, 0, 2, 1)), (IntType((4, 4, 3), *BIPOLAR),), Fold("unrolled")))
+    weight = rng.integers(-128, 128, (6, 2, 3, 2))
+    strided = Conv2d(weight, stride=(2, 3), pads=(2, 1, 0, 3), dilation=(1, 2), groups=2)
+    found.append((strided, (IntType((4, 5, 6), -(1 << 15), (1 << 15) - 1),), Fold("folded", 3, 4)))
+    scaled = Add(np.array([-32767]), rng.integers(-9, 9, 3))
+    found.append((scaled, (IntType((3, 2, 2), -5, 900), IntType((3, 2, 2), 0, 1 << 16)), Fold()))
     return found
 
 
 def test_every_operator_equals_the_reference(tmp_path: Path) -> None:
     draw = parity.seeded(2026)
     operators = random_operators(draw) + chosen_operators()
-    made = bundle(operators)
-    folds = {node.name: Fold() for node in made.graph.nodes}
-    folds |= {f"op{k}": random_fold(op, draw) for k, (op, _) in enumerate(operators)}
+    made = bundle([(op, types) for op, types, _ in operators])
+    folds = pixel_folds(made.graph) | {f"op{k}": fold for k, (_, _, fold) in enumerate(operators)}
     hls.lower(made.graph, folds, BOARD, tmp_path / "hls")
     x = made.graph.input_type.random(np.random.default_rng(0), FRAMES)
     y, expected = HlsEngine(tmp_path / "hls").run(x), ReferenceEngine(made.graph).run(x)
     assert y.dtype == np.int64 and y.shape == expected.shape
     wrong = {
-        f"{op.kind()} {types[0]} {folds[f'op{k}']}": int(np.count_nonzero(y[:, span] != expected[:, span]))
-        for k, ((op, types), span) in enumerate(zip(operators, made.spans, strict=True))
+        f"op{k} {op.kind()} {types[0]} {fold}": int(np.count_nonzero(y[:, span] != expected[:, span]))
+        for k, ((op, types, fold), span) in enumerate(zip(operators, made.spans, strict=True))
     }
     assert {name: count for name, count in wrong.items() if count} == {}
-    varied = {op.kind() for (op, _), span in zip(operators, made.spans, strict=True) if np.ptp(expected[:, span])}
+    varied = {op.kind() for (op, *_), span in zip(operators, made.spans, strict=True) if np.ptp(expected[:, span])}
     assert varied == {kind.kind() for kind in parity.KINDS}
 
 

@@ -8,15 +8,22 @@ from pathlib import Path
 import numpy as np
 import parity
 import pytest
+from bundle import bundle
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from edgeq.board import board
+from edgeq.engines.hls import HlsEngine
 from edgeq.engines.reference import ReferenceEngine
+from edgeq.fold import Fold
 from edgeq.graph import Op
+from edgeq.lower import hls
 
-pytestmark = pytest.mark.parametrize("kind", parity.KINDS, ids=lambda kind: kind.kind())
+EACH_KIND = pytest.mark.parametrize("kind", parity.KINDS, ids=lambda kind: kind.kind())
+SEEDS = range(parity.EXAMPLES)
 
 
+@EACH_KIND
 @settings(max_examples=parity.ONNX_EXAMPLES)
 @given(data=st.data())
 def test_onnxruntime_equals_the_reference(kind: type[Op], data: st.DataObject) -> None:
@@ -26,7 +33,33 @@ def test_onnxruntime_equals_the_reference(kind: type[Op], data: st.DataObject) -
         assert parity.onnx_mismatches(case, Path(folder)) == 0
 
 
+@EACH_KIND
 @pytest.mark.parametrize("seed", range(20))
 def test_a_fused_layer_means_the_layer_and_then_its_post(kind: type[Op], seed: int) -> None:
     case = parity.varied_case(kind, seed, 1)
     assert np.array_equal(ReferenceEngine(case.built).run(case.x), case.y)
+
+
+@EACH_KIND
+@pytest.mark.parametrize("seed", SEEDS)
+def test_verilog_equals_the_reference_however_it_is_folded(kind: type[Op], seed: int, tmp_path: Path) -> None:
+    case = parity.varied_case(kind, seed)
+    for index, fold in enumerate(case.op.folds(*case.types)):
+        parity.check_verilog(case, fold, tmp_path / str(index))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_hls_equals_the_reference_however_it_is_folded(seed: int, tmp_path: Path) -> None:
+    """All operators and all their folds side by side in one project, since each compilation takes long."""
+    cases = [parity.narrow_case(kind, seed) for kind in parity.KINDS]
+    heads = [(case, fold) for case in cases for fold in case.op.folds(*case.types)]
+    made = bundle([(case.built.nodes[-1].op, case.types) for case, _ in heads], seed)
+    folds = {node.name: Fold() for node in made.graph.nodes} | {f"op{k}": fold for k, (_, fold) in enumerate(heads)}
+    hls.lower(made.graph, folds, board("ultra96"), tmp_path / "hls")
+    x = made.graph.input_type.random(np.random.default_rng(seed), 30)
+    y, expected = HlsEngine(tmp_path / "hls").run(x), ReferenceEngine(made.graph).run(x)
+    assert y.shape == expected.shape and y.dtype == np.int64
+    parts = list(zip(heads, made.spans, strict=True))
+    wrong = [f"{case.op.kind()} {case.types} {fold}" for (case, fold), span in parts if np.any(y[:, span] != expected[:, span])]
+    assert wrong == []
+    assert [case.op.kind() for (case, _), span in parts if np.ptp(expected[:, span]) == 0] == []

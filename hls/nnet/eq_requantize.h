@@ -7,12 +7,14 @@ namespace nnet {
 
 // y = clip(round((x * multiplier[c] + offset[c]) / 2^shift), lo, hi), rounded half to even or down.
 //
-// multiplier, offset: [rows], rows is 1 or the number of channels. wide_t holds x * multiplier + offset
-// + 2^(shift-1), lo and hi.
+// multiplier, offset: [rows], rows is 1 or the number of channels, lanes of them are read in one cycle. wide_t holds
+// x * multiplier + offset + 2^(shift-1), lo and hi.
 template <typename CONFIG_T> struct eq_requantize_element {
     template <class res_T, class value_T, class multiplier_T, class offset_T>
     static res_T apply(const value_T &value, int channel, const multiplier_T &multiplier, const offset_T &offset) {
         #pragma HLS INLINE
+        #pragma HLS ARRAY_RESHAPE variable=multiplier cyclic factor=CONFIG_T::lanes
+        #pragma HLS ARRAY_RESHAPE variable=offset cyclic factor=CONFIG_T::lanes
         typedef typename CONFIG_T::wide_t wide_t;
         const int row = eq_row(CONFIG_T::rows, channel);
         wide_t product = value * multiplier[row] + offset[row];
@@ -35,8 +37,6 @@ template <typename CONFIG_T> struct eq_requantize_element {
 template <class data_T, class res_T, typename CONFIG_T, class multiplier_T, class offset_T>
 void eq_requantize(hls::stream<data_T> &data, hls::stream<res_T> &res, const multiplier_T &multiplier,
                    const offset_T &offset) {
-    #pragma HLS ARRAY_PARTITION variable=multiplier complete
-    #pragma HLS ARRAY_PARTITION variable=offset complete
     eq_map<eq_requantize_element<CONFIG_T>, data_T, res_T, CONFIG_T>(data, res, multiplier, offset);
 }
 

@@ -93,29 +93,51 @@ module eq_max_pool #(
       valid_q <= rows_valid_q;
     end
   end
-  localparam logic [InBits-1:0] Flip = InKind == 1 ? {1'b1, {(InBits-1){1'b0}}} : '0;
-  for (genvar c = 0; c < Channels; c++) begin : gen_channel
-    logic [Kh*InBits-1:0] row_max_q, row_max;
-    logic [InBits-1:0] max;
+  if (InBits == 1 && InKind != 1) begin : gen_bits
+    logic [Kh*Channels-1:0] row_max_q, row_max;
+    logic [Channels-1:0] max;
     always_comb begin
       row_max = '0;
       for (int unsigned i = 0; i < Kh; i++) begin
         for (int unsigned j = 0; j < Kw; j++) begin
-          if (mask[i*Kw + j] && (window[((i*Kw + j)*Channels + c)*InBits +: InBits] ^ Flip) > row_max[i*InBits +: InBits]) begin
-            row_max[i*InBits +: InBits] = window[((i*Kw + j)*Channels + c)*InBits +: InBits] ^ Flip;
-          end
+          row_max[i*Channels +: Channels] = row_max[i*Channels +: Channels] |
+            (window[(i*Kw + j)*Channels +: Channels] & {Channels{mask[i*Kw + j]}});
         end
       end
     end
     always_comb begin
       max = '0;
-      for (int unsigned i = 0; i < Kh; i++) begin
-        if (row_max_q[i*InBits +: InBits] > max) max = row_max_q[i*InBits +: InBits];
-      end
+      for (int unsigned i = 0; i < Kh; i++) max = max | row_max_q[i*Channels +: Channels];
     end
     always_ff @(posedge clk_i) begin
       row_max_q <= row_max;
-      y_q[c*InBits +: InBits] <= max ^ Flip;
+      y_q <= max;
+    end
+  end else begin : gen_numbers
+    localparam logic [InBits-1:0] Flip = InKind == 1 ? InBits'(1) << (InBits - 1) : '0;
+    for (genvar c = 0; c < Channels; c++) begin : gen_channel
+      logic [Kh*InBits-1:0] row_max_q, row_max;
+      logic [InBits-1:0] max;
+      always_comb begin
+        row_max = '0;
+        for (int unsigned i = 0; i < Kh; i++) begin
+          for (int unsigned j = 0; j < Kw; j++) begin
+            if (mask[i*Kw + j] && (window[((i*Kw + j)*Channels + c)*InBits +: InBits] ^ Flip) > row_max[i*InBits +: InBits]) begin
+              row_max[i*InBits +: InBits] = window[((i*Kw + j)*Channels + c)*InBits +: InBits] ^ Flip;
+            end
+          end
+        end
+      end
+      always_comb begin
+        max = '0;
+        for (int unsigned i = 0; i < Kh; i++) begin
+          if (row_max_q[i*InBits +: InBits] > max) max = row_max_q[i*InBits +: InBits];
+        end
+      end
+      always_ff @(posedge clk_i) begin
+        row_max_q <= row_max;
+        y_q[c*InBits +: InBits] <= max ^ Flip;
+      end
     end
   end
 

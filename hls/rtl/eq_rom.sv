@@ -6,7 +6,7 @@ module eq_rom #(
   parameter int unsigned Width = 8,
   /// Words.
   parameter int unsigned Depth = 16,
-  /// The image: one hexadecimal word a line.
+  /// The image: one hexadecimal word a line. Without one the words are unknown.
   parameter              File = "",
   /// Bits of an address; derived, do not set.
   parameter int unsigned AddrBits = Depth > 1 ? $clog2(Depth) : 1
@@ -21,16 +21,27 @@ module eq_rom #(
 
   if (Depth > 64) begin : gen_block
     (* rom_style = "block", ram_style = "block" *) logic [Width-1:0] mem [Depth];
-    initial $readmemh(File, mem);
+    if (File != "") begin : gen_image
+      initial $readmemh(File, mem);
+    end
     always_ff @(posedge clk_i) data_o <= mem[addr_i];
   end else if (Depth > 1) begin : gen_distributed
+`ifdef YOSYS
+    // Yosys has no LUT ROM: logic of the same inputs.
+    (* rom_style = "logic" *) logic [Width-1:0] mem [Depth];
+`else
     (* rom_style = "distributed" *) logic [Width-1:0] mem [Depth];
-    initial $readmemh(File, mem);
+`endif
+    if (File != "") begin : gen_image
+      initial $readmemh(File, mem);
+    end
     always_ff @(posedge clk_i) data_o <= mem[addr_i];
   end else begin : gen_constant
     logic [Width-1:0] mem [1];
     logic unused;
-    initial $readmemh(File, mem);
+    if (File != "") begin : gen_image
+      initial $readmemh(File, mem);
+    end
     assign unused = ^{clk_i, addr_i};
     assign data_o = mem[0];
   end

@@ -31,7 +31,8 @@ constexpr uint64_t kResetCycles = 16;
 // Cycles without a beat on either side after which the design counts as stopped. One patch of a layer built one term at a time
 // may take millions.
 constexpr uint64_t kSilence = 8u << 20;
-// Chances, out of 256, that a side pauses in a cycle. Each frame-long phase draws its own, so that long pauses occur too.
+// Chances, out of 256, that a side pauses in a cycle. A phase of 32 cycles on average draws its own, so that long pauses occur
+// too; in the first phase both sides pause, so that the shortest run has some.
 constexpr unsigned kPauses[] = {0, 32, 128, 224};
 
 // A port as 32-bit words, whatever C++ type Verilator gave it.
@@ -111,9 +112,9 @@ int main(int argc, char **argv) {
             uint64_t dice = 0;
             if (stalls) {
                 dice = random();
-                if ((dice >> 16 & 0xff) == 0) {
-                    in_pause = kPauses[dice >> 24 & 3];
-                    out_pause = kPauses[dice >> 26 & 3];
+                if (cycle == 0 || (dice >> 16 & 0x1f) == 0) {
+                    in_pause = kPauses[cycle == 0 ? 1 + (dice >> 24) % 3 : dice >> 24 & 3];
+                    out_pause = kPauses[cycle == 0 ? 1 + (dice >> 32) % 3 : dice >> 32 & 3];
                 }
             }
             offered = in < in_beats && (offered || (dice & 0xff) >= in_pause); // a valid word is not withdrawn

@@ -230,7 +230,7 @@ def _simulate(
         if name == "rtl":
             from edgeq.engines.verilator import VerilatorEngine
 
-            rtl = engine = VerilatorEngine(build / "rtl", graph.input_type, output, trace=trace is not None)
+            rtl = engine = VerilatorEngine(build / "rtl", graph.input_type, output, trace=trace.suffix[1:] if trace else "")
 
             def run(x: np.ndarray) -> np.ndarray:
                 return rtl.run(x, stalls=stalls, trace=trace)
@@ -252,10 +252,8 @@ def frames_of(graph: Graph, samples: int, seed: int, data: Path | None) -> tuple
     if samples < 1:
         raise EdgeqError(f"{samples} samples were asked for", where="--samples", fix="1 or more")
     if data:
-        floats = load_data(data, samples).x
-        return qonnx.input_codes(graph, floats), floats
-    codes = graph.input_type.random(np.random.default_rng(seed), samples)
-    return codes, qonnx.input_floats(graph, codes)
+        return qonnx.given_inputs(graph, load_data(data, samples).x)
+    return qonnx.random_inputs(graph, samples, seed)
 
 
 def read_record(folder: Path) -> dict[str, Any]:

@@ -29,9 +29,7 @@ class Fold:
     mst: bool = True
 
     def __str__(self) -> str:
-        if self.mode == "folded":
-            return f"{self.pe} x {self.simd}"
-        return ("tree" if self.mst else "direct") if self.mode == "unrolled" else self.mode
+        return f"{self.pe} x {self.simd}" if self.mode == "folded" else self.mode
 
 
 @dataclass(frozen=True)

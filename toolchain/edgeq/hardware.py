@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from edgeq.graph import range_width
-
 
 RESOURCES = ("lut", "ff", "bram36", "uram", "dsp")
 
@@ -47,7 +47,7 @@ class RtlInstance:
     """
 
     module: str
-    params: dict[str, int | str]
+    params: Mapping[str, int | str]
     uses: tuple[str, ...]
     sources: dict[str, str] = field(default_factory=dict)
     memories: dict[str, str] = field(default_factory=dict)

@@ -11,17 +11,12 @@ and, where they are equal on few terms E instead (the complement edge, ours), y[
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from edgeq.compressor import Plan, plan
 from edgeq.errors import EdgeqError
 from edgeq.graph import range_width
-
-STAGE_LEVELS = 4
-"""LUT levels between two registers of an unrolled layer; a carry adder counts as two."""
 
 
 @dataclass(frozen=True, eq=False)

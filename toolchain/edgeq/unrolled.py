@@ -7,13 +7,13 @@ includes; each output then gets back what its padded taps took, one of few const
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 
-from edgeq.compressor import Plan, plan
+from edgeq.compressor import FREE_INPUTS, Plan, plan
 from edgeq.errors import EdgeqError
 from edgeq.mst import SpanningTree, accumulator_width, direct, spanning_tree
 from edgeq.ops._window import patches
@@ -69,108 +69,176 @@ class _Bit:
         return replace(self, inverted=not self.inverted)
 
 
+ZERO = "1'b0"
 _Word = list[_Bit | int]
 """Lowest bit first; an int is the constant 0 or 1."""
 
 
 @dataclass(frozen=True)
-class _Assign:
-    """target = text, in a pipeline stage; each {} of the text is a word."""
+class _Cell:
+    """A line of SystemVerilog in a pipeline stage. Each {} of the text is a signal, or a concatenation of signals.
 
-    target: str
-    width: int
+    declares: the signals that it drives: `name`, or `[high:0] name`.
+    """
+
     stage: int
     text: str
     words: tuple[_Word, ...]
+    declares: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Function:
+    """A function of at most six signals: values, bool [2^inputs], before any inversion; input i is bit i of the index."""
+
+    inputs: tuple[_Bit, ...]
+    values: np.ndarray
+
+    def reduced(self) -> _Function:
+        """Without the inputs that it does not depend on."""
+        inputs, values = self.inputs, self.values
+        for i in reversed(range(len(inputs))):
+            halves = values.reshape(-1, 2, 1 << i)
+            if np.array_equal(halves[:, 0], halves[:, 1]):
+                inputs, values = (*inputs[:i], *inputs[i + 1 :]), halves[:, 0].ravel()
+        return _Function(inputs, values)
+
+    def plus(self, bit: _Bit | int) -> _Function:
+        """This function xor a bit."""
+        if isinstance(bit, int):
+            return _Function(self.inputs, self.values ^ bool(bit))
+        return _Function((*self.inputs, bit), np.concatenate([self.values, ~self.values]))
+
+    def init(self) -> int:
+        """The LUT's contents, with the inversions of its inputs."""
+        flip = sum(1 << i for i, b in enumerate(self.inputs) if b.inverted)
+        return sum(1 << int(i) for i in np.flatnonzero(self.values[np.arange(len(self.values)) ^ flip]))
+
+
+@cache
+def _sum_bit(heights: tuple[int, ...], constant: int, bit: int) -> np.ndarray:
+    """One bit of a constant plus the ones among heights[j] signals of weight 2^j: bool [2^signals]."""
+    weight = np.repeat(1 << np.arange(len(heights)), heights)
+    ones = np.arange(1 << len(weight))[:, None] >> np.arange(len(weight)) & 1
+    return (ones @ weight + constant >> bit & 1).astype(bool)
 
 
 @dataclass
 class _Operands:
-    """A plan carried out up to the final adder. spans: lowest column, columns, bits a column, constant."""
+    """A plan carried out up to the final adder: the first operand, and the function of each column that is the second."""
 
-    assigns: list[_Assign]
+    cells: list[_Cell]
+    luts: int
     first: _Word
-    spans: list[tuple[int, int, list[list[_Bit]], int]]
-    ones: list[int]
+    second: list[_Function]
     time: int
 
 
 class _Netlist:
-    """Assignments in pipeline stages. Which stage reads what decides the registers."""
+    """Cells in pipeline stages. Which stage reads what decides the registers."""
 
     def __init__(self) -> None:
-        self.assigns: list[_Assign] = []
-        self.functions: dict[str, str] = {}
+        self.cells: list[_Cell] = []
+        self.tables: list[str] = []
         self.luts = 0
 
-    def adder(self, tag: str, counted: Plan, bits: Sequence[_Bit], word: _Word | None, start: int, swap: bool = False) -> _Word:
-        """The sum of a plan's bits and constant, and of `word` where there is one, ready as late as `start` allows.
+    def adder(self, tag: str, counted: Plan, bits: Sequence[_Bit], word: _Word | None, start: int) -> _Word:
+        """The sum of a plan's bits and constant, and of `word` where there is one; started as late as `start` allows."""
+        early = _compress(tag, counted, [replace(b, time=0) for b in bits], word)
+        late = max(0, start - early.time)
+        done = _compress(tag, counted, [replace(b, time=max(b.time, late)) for b in bits], word)
+        self.cells += done.cells
+        self.luts += done.luts
+        return self.carry(tag, done.first, done.second, max(done.time, start))
 
-        swap: the word is the second operand of the carry chain, where inverting it is free.
-        """
-        if not counted.luts:
-            return word or []
-        self.luts += counted.luts
-        levels = self._compress(tag, counted, [replace(b, time=0) for b in bits], word).time
-        late = max(0, start - levels)
-        done = self._compress(tag, counted, [replace(b, time=max(b.time, late)) for b in bits], word)
-        self.assigns += done.assigns
-        first = word or done.first
-        time = max([done.time, start, *(b.time for b in first if isinstance(b, _Bit))])
-        stage = _fit(time, ADDER_LEVELS) // STAGE_LEVELS
-        second: _Word = [0] * len(first)
-        for column in done.ones:
-            second[column] = 1
-        for low, columns, parts, constant in done.spans:
-            name = f"r{tag}_{low}"
-            inputs: _Word = [b for part in parts for b in part]
-            self.assigns.append(_Assign(name, columns, stage, self._add([len(p) for p in parts], constant, columns), (inputs,)))
-            second[low : low + columns] = _bits(name, columns, stage, time)
-        operands = (second, first) if swap else (first, second)
-        self.assigns.append(_Assign(f"h{tag}", len(first), stage, "{} + {}", operands))
-        return list(_bits(f"h{tag}", len(first), stage, _fit(time, ADDER_LEVELS) + ADDER_LEVELS))
-
-    def _compress(self, tag: str, counted: Plan, bits: Sequence[_Bit], word: _Word | None) -> _Operands:
-        width = len(counted.columns)
-        columns: list[list[_Bit]] = [list(bits), *([] for _ in range(width + 2))]
-        done = _Operands([], [0] * width, [], [], 0)
-        for j, column in enumerate(counted.columns):
-            for counter in column.counters:
-                taken = [_earliest(columns[j], counter.low), _earliest(columns[j + 1], counter.high)]
-                time = max(b.time for part in taken for b in part)
-                stage = time // STAGE_LEVELS
-                name = f"n{tag}_{len(done.assigns)}"
-                call = self._add([len(part) for part in taken], counter.plus, counter.outputs)
-                done.assigns.append(_Assign(name, counter.outputs, stage, call, ([b for part in taken for b in part],)))
-                for k, bit in enumerate(_bits(name, counter.outputs, stage, time + 1)):
-                    columns[j + k].append(bit)
-            left = sorted(columns[j], key=lambda b: b.time)
-            done.time = max([done.time, *(b.time for b in left)])
-            if word is None and left:
-                done.first[j] = left.pop()
-            if column.span:
-                done.spans.append((j, column.span, [], 0))
-            if done.spans and j < done.spans[-1][0] + done.spans[-1][1]:
-                low, span, parts, constant = done.spans[-1]
-                done.spans[-1] = (low, span, [*parts, left], constant + (column.constant << (j - low)))
-            elif column.constant:
-                done.ones.append(j)
-        return done
-
-    def _add(self, heights: Sequence[int], constant: int, outputs: int) -> str:
-        """A call of the function that adds up `heights[j]` bits of weight 2^j and a constant, modulo 2^outputs."""
-        used = [h for j, h in enumerate(heights) if any(heights[j:])]
-        name = f"add_{'_'.join(map(str, used))}_{constant}_{outputs}"
-        self.functions.setdefault(name, _adder_function(name, used, constant, outputs))
-        return name + "({})"
+    def carry(self, tag: str, first: _Word, second: list[_Function], time: int) -> _Word:
+        """The final adder: a carry chain, with the second operand's functions in the LUT before it."""
+        if all(not f.inputs and not f.values[0] for f in second):
+            return first
+        width = len(first)
+        time = _fit(max([time, *(b.time for b in first if isinstance(b, _Bit))]), ADDER_LEVELS)
+        stage = time // STAGE_LEVELS
+        propagate: _Word = []
+        generate: _Word = []  # either operand: it matters only where they are equal
+        for j, (bit, function) in enumerate(zip(first, second, strict=True)):
+            generate.append(bit if function.inputs or isinstance(bit, int) else int(function.values[0]))
+            self.luts += isinstance(generate[-1], _Bit) and generate[-1].inverted
+            differ = function.plus(bit)
+            if not differ.inputs:
+                propagate.append(int(differ.values[0]))
+            elif len(differ.inputs) == 1 and differ.init() == 2:
+                propagate.append(replace(differ.inputs[0], inverted=False))
+            else:
+                propagate.append(_Bit(f"p{tag}_{j}", stage, time))
+                self.luts += 1
+                self.cells.append(_lut(f"p{tag}_{j}", stage, differ))
+        spare = -width % 8
+        declares = [f"[{width - 1}:0] h{tag}", f"[{width + spare - 1}:0] co_unused_{tag}"]
+        if spare:
+            declares.append(f"[{spare - 1}:0] o_unused_{tag}")
+        for k in range(0, width, 8):
+            padding: _Word = [0] * (k + 8 - width)
+            sums = f"h{tag}[{min(k + 8, width) - 1}:{k}]"
+            text = (
+                f"CARRY8 c{tag}_{k} (.CO(co_unused_{tag}[{k + 7}:{k}]), "
+                f".O({f'{{{{o_unused_{tag}, {sums}}}}}' if padding else sums}), "
+                f".CI({f'co_unused_{tag}[{k - 1}]' if k else ZERO}), .CI_TOP(1'b0), .DI({{}}), .S({{}}));"
+            )
+            words = tuple([*word[k : k + 8], *padding] for word in (generate, propagate))
+            self.cells.append(_Cell(stage, text, words, tuple(declares)))
+            declares = []
+        return list(_bits(f"h{tag}", width, stage, time + ADDER_LEVELS))
 
     def lives(self) -> dict[str, tuple[int, int]]:
         """For each signal the stage that defines it and the last one that reads it."""
         found: dict[str, tuple[int, int]] = {}
-        for assign in self.assigns:
-            for bit in (b for word in assign.words for b in word if isinstance(b, _Bit)):
-                found[bit.name] = (bit.stage, max(found.get(bit.name, (0, 0))[1], assign.stage))
+        for cell in self.cells:
+            for bit in (b for word in cell.words for b in word if isinstance(b, _Bit)):
+                found[bit.name] = (bit.stage, max(found.get(bit.name, (0, 0))[1], cell.stage))
         return found
+
+
+def _compress(tag: str, counted: Plan, bits: Sequence[_Bit], word: _Word | None) -> _Operands:
+    """The counters of a plan. Without a word, the final adder's first operand takes one bit of each column."""
+    width = len(counted.columns)
+    columns: list[list[_Bit]] = [list(bits), *([] for _ in range(width + 2))]
+    done = _Operands([], 0, word or [0] * width, [], 0)
+    spans: list[tuple[int, int, list[list[_Bit]], int]] = []  # lowest column, columns, bits of each, constant
+    for j, column in enumerate(counted.columns):
+        for counter in column.counters:
+            taken = [_earliest(columns[j], counter.low), _earliest(columns[j + 1], counter.high)]
+            inputs = tuple(b for part in taken for b in part)
+            time = max(b.time for b in inputs)
+            stage = time // STAGE_LEVELS
+            name = f"n{tag}_{len(done.cells)}"
+            for k in range(counter.outputs):
+                function = _Function(inputs, _sum_bit((counter.low, counter.high), counter.plus, k))
+                done.cells.append(_lut(f"{name}_{k}", stage, function))
+                done.luts += 1
+                columns[j + k].append(_Bit(f"{name}_{k}", stage, time + 1))
+        left = sorted(columns[j], key=lambda b: (b.time, not b.inverted))
+        done.time = max([done.time, *(b.time for b in left)])
+        if word is None and left:
+            done.first[j] = left.pop()
+        if column.span:
+            spans.append((j, column.span, [], 0))
+        if spans and j < spans[-1][0] + spans[-1][1]:
+            low, span, parts, constant = spans[-1]
+            spans[-1] = (low, span, [*parts, left], constant + (column.constant << (j - low)))
+        else:
+            spans.append((j, 1, [[]], column.constant))
+    for _, span, parts, constant in spans:
+        inputs = tuple(b for part in parts for b in part)
+        heights = tuple(len(part) for part in parts)
+        done.second += [_Function(inputs, _sum_bit(heights, constant, k)).reduced() for k in range(span)]
+    return done
+
+
+def _lut(target: str, stage: int, function: _Function) -> _Cell:
+    function = function.reduced()
+    n = len(function.inputs)
+    text = f"LUT{n} #({1 << n}'h{function.init():x}) u_{target} ({target}{', {}' * n});"
+    return _Cell(stage, text, tuple([replace(b, inverted=False)] for b in function.inputs), (target,))
 
 
 def _fit(time: int, levels: int) -> int:
@@ -188,37 +256,6 @@ def _earliest(column: list[_Bit], count: int) -> list[_Bit]:
     taken = column[:count]
     del column[:count]
     return taken
-
-
-def _adder_function(name: str, heights: Sequence[int], constant: int, outputs: int) -> str:
-    """SystemVerilog of full and half adders; synthesis turns each output into one LUT."""
-    columns: list[list[str]] = [[] for _ in range(max(outputs, len(heights)) + 2)]
-    inputs = 0
-    for j, height in enumerate(heights):
-        columns[j] = [f"b[{inputs + i}]" for i in range(height)]
-        inputs += height
-    for j in range(outputs):
-        if constant >> j & 1:
-            columns[j].append("1'b1")
-    steps: list[str] = []
-
-    def step(expression: str) -> str:
-        steps.append(expression)
-        return f"t[{len(steps) - 1}]"
-
-    for j in range(outputs):
-        while len(columns[j]) > 1:
-            a, b, *c = (columns[j].pop(0) for _ in range(min(3, len(columns[j]))))
-            half = step(f"{a} ^ {b}")
-            columns[j].append(step(f"{half} ^ {c[0]}") if c else half)
-            if j + 1 < outputs:
-                columns[j + 1].append(step(f"({a} & {b}) | ({half} & {c[0]})" if c else f"{a} & {b}"))
-    result = ", ".join(column[0] if column else "1'b0" for column in reversed(columns[:outputs]))
-    lines = [f"  function automatic logic [{outputs - 1}:0] {name}(input logic [{inputs - 1}:0] b);"]
-    if steps:
-        lines.append(f"    logic [{len(steps) - 1}:0] t;")
-    lines += [f"    t[{i}] = {expression};" for i, expression in enumerate(steps)]
-    return "\n".join([*lines, f"    return {{{result}}};", "  endfunction"])
 
 
 @dataclass(frozen=True)
@@ -271,15 +308,13 @@ def unrolled_sv(
     channels, terms = weight.shape
     if terms % taps or channels % groups or (masks is not None and masks.shape[1] != taps):
         raise EdgeqError(f"weights {weight.shape} do not match {taps} taps, {groups} groups", where=name)
-    if masks is not None and bool(np.all(masks)):
-        masks = None
     layer = _Layer(weight.astype(np.int64), layer_trees(weight, groups, mst), taps, masks)
     netlist, outputs = _build(layer)
     latency = max(b.stage for word in outputs for b in word if isinstance(b, _Bit)) + 1
-    netlist.assigns += [
-        _Assign(f"acc_o[{c * layer.width} +: {layer.width}]", 0, latency, "{}", (word,)) for c, word in enumerate(outputs)
+    netlist.cells += [
+        _Cell(latency, f"assign acc_o[{c * layer.width} +: {layer.width}] = {{}};", (word,)) for c, word in enumerate(outputs)
     ]
-    structure, ffs = _structural(netlist, latency)
+    structure, ffs = _structural(netlist, latency, masks is not None)
     sizes = f"{channels} channels of {terms} terms" + (f" in {groups} groups" if groups > 1 else "")
     form = f"spanning tree of depth {max(t.depth for t in layer.trees)}" if mst else "every channel by itself"
     mask_port = [
@@ -310,7 +345,7 @@ def unrolled_sv(
 
 
 def _build(layer: _Layer) -> tuple[_Netlist, list[_Word]]:
-    """The compressor form: assignments, and the word of each output."""
+    """The compressor form: cells, and the word of each output."""
     netlist = _Netlist()
     outputs: list[_Word] = []
     border = _border(layer, netlist)
@@ -344,19 +379,137 @@ def _child(netlist: _Netlist, tag: str, bits: list[_Bit], parent: _Word, complem
         low_out = low
     ready = max([b.time for b in high], default=0)
     counted = plan(len(high), len(bits), constant // 2, True) if high else Plan(0, ())
-    return [low_out, *netlist.adder(tag, counted, bits, list(high), ready, swap=complement)]
+    return [low_out, *netlist.adder(tag, counted, bits, list(high), ready)]
 
 
 def _output(netlist: _Netlist, channel: int, word: _Word, border: _Border | None) -> _Word:
     """The sum as it leaves: with what padded taps took given back."""
     if border is None or not border.back[channel].any():
         return word
-    width = len(word)
-    time = _fit(max(b.time for b in word if isinstance(b, _Bit)), ADDER_LEVELS)
-    stage = time // STAGE_LEVELS
-    table = sum((int(v) & ((1 << width) - 1)) << (i * width) for i, v in enumerate(border.back[channel]))
-    literal = f"{width * border.back.shape[1]}'h{table:x}"
-    netlist.assigns.append(_Assign(f"e{channel}", width, stage, f"T{channel}[{{}}*{width} +: {width}]", (list(border.code),)))
-    return word
+    width, back = len(word), border.back[channel]
+    time = max(b.time for b in (*word, *border.code) if isinstance(b, _Bit))
+    if len(border.code) <= FREE_INPUTS:
+        second = [_Function(tuple(border.code), (back >> j & 1).astype(bool)).reduced() for j in range(width)]
+    else:
+        stage = _fit(time, ADDER_LEVELS) // STAGE_LEVELS
+        table = sum((int(v) & ((1 << width) - 1)) << (i * width) for i, v in enumerate(back))
+        size = width * len(back)
+        netlist.tables.append(f"  localparam logic [{size - 1}:0] Back{channel} = {size}'h{table:x};")
+        look_up = f"assign e{channel} = Back{channel}[{{}} * {width} +: {width}];"
+        netlist.cells.append(_Cell(stage, look_up, (list(border.code),), (f"[{width - 1}:0] e{channel}",)))
+        netlist.luts += width * (1 << max(0, len(border.code) - 6))
+        second = [_Function((b,), np.array([False, True])) for b in _bits(f"e{channel}", width, stage, time)]
+    return netlist.carry(f"{channel}b", word, second, time)
 
 
+def _border(layer: _Layer, netlist: _Netlist) -> _Border | None:
+    """How masks are told apart, and sum over masked taps of the weights: what reading padding as -1 took, for each mask."""
+    if layer.masks is None:
+        return None
+    taps = _telling_taps(layer.masks)
+    code = [_Bit(f"mask_i[{t}]", 0, 0) for t in taps]
+    index = layer.masks[:, taps] @ (1 << np.arange(len(taps)))
+    if len(code) >= FREE_INPUTS:  # too many for a LUT beside the adder's own operand: number the masks
+        width = max(1, (len(index) - 1).bit_length())
+        for k in range(width):
+            hits = [f"(seen == {len(taps)}'h{v:x})" for i, v in enumerate(index) if i >> k & 1]
+            netlist.tables.append(f"  assign border[{k}] = {' | '.join(hits)};")
+        head = [f"  logic [{len(taps) - 1}:0] seen;", f"  logic [{width - 1}:0] border;"]
+        head.append(f"  assign seen = {{{', '.join(b.name for b in reversed(code))}}};")
+        netlist.tables[:0] = head
+        netlist.luts += len(index) * (1 + len(taps) // 6)
+        code, index = list(_bits("border", width, 0, 3)), np.arange(len(index))
+    lost = layer.weight.reshape(len(layer.weight), layer.taps, -1).sum(axis=2) @ ~layer.masks.T
+    back = np.zeros((len(layer.weight), 1 << len(code)), np.int64)
+    back[:, index] = lost
+    return _Border(code, back)
+
+
+def _telling_taps(masks: np.ndarray) -> list[int]:
+    """A small set of taps of which no two masks have the same bits."""
+    taps = list(range(masks.shape[1]))
+    for t in sorted(taps, key=lambda t: abs(2 * int(masks[:, t].sum()) - len(masks)), reverse=True):
+        fewer = [u for u in taps if u != t]
+        if len(np.unique(masks[:, fewer], axis=0)) == len(masks):
+            taps = fewer
+    return taps
+
+
+def _structural(netlist: _Netlist, latency: int, masked: bool) -> tuple[list[str], int]:
+    """The text of a netlist, and its registers in bits."""
+    lives = netlist.lives()
+    slot: dict[str, dict[int, int]] = {name: {} for name in lives}
+    stages: list[list[str]] = [[] for _ in range(latency + 1)]
+    for stage in range(1, latency + 1):
+        stages[stage] = [name for name, (made, last) in lives.items() if made < stage <= last]
+        for i, name in enumerate(stages[stage]):
+            slot[name][stage] = i
+
+    def read(bit: _Bit | int, stage: int) -> str:
+        if isinstance(bit, int):
+            return f"1'b{bit}"
+        there = bit.name if lives[bit.name][0] == stage else f"s{stage}_q[{slot[bit.name][stage]}]"
+        return "~" + there if bit.inverted else there
+
+    def lines(items: list[str]) -> str:
+        return ",\n      ".join(", ".join(items[i : i + 16]) for i in range(0, len(items), 16))
+
+    text = list(netlist.tables)
+    if masked:  # not every tap is needed to tell the masks apart
+        text += ["  logic unused_mask;", "  assign unused_mask = ^mask_i;"]
+    for stage, names in enumerate(stages):
+        if stage:
+            held = [read(_Bit(name, lives[name][0], 0), stage - 1) for name in reversed(names)]
+            text += [
+                '  (* shreg_extract = "no" *)',
+                f"  logic [{len(names) - 1}:0] s{stage}_q;",
+                f"  always_ff @(posedge clk_i) s{stage}_q <= {{{lines(held)}}};",
+            ]
+        cells = [c for c in netlist.cells if c.stage == stage]
+        text += [f"  logic {name};" for c in cells for name in c.declares if name.startswith("[")]
+        if scalars := [name for c in cells for name in c.declares if not name.startswith("[")]:
+            text.append(f"  logic {lines(scalars)};")
+        for cell in cells:
+            words = [[read(b, stage) for b in reversed(word)] for word in cell.words]
+            text.append("  " + cell.text.format(*(w[0] if len(w) == 1 else f"{{{lines(w)}}}" for w in words)))
+    return text, sum(map(len, stages))
+
+
+def _behavioural(layer: _Layer, latency: int) -> list[str]:
+    """The delta program as written, and a delay."""
+    terms, width = layer.terms, layer.width
+    size = terms // layer.taps
+    text = []
+    real = ""
+    if layer.masks is not None:
+        repeated = ", ".join(f"{{{size}{{mask_i[{t}]}}}}" for t in reversed(range(layer.taps)))
+        text += [f"  logic [{terms - 1}:0] real_term;", f"  assign real_term = {{{repeated}}};"]
+        real = " & real_term"
+    sums: list[str] = []
+    for group, tree in enumerate(layer.trees):
+        first = len(sums)
+        parts = [f"x_i[{layer.position(group, t * size)} +: {size}]" for t in reversed(range(layer.taps))]
+        text += [f"  logic [{terms - 1}:0] x{group};", f"  assign x{group} = {{{', '.join(parts)}}};"]
+        for c in map(int, tree.order):
+            y, p, used = first + c, int(tree.parent[c]), tree.terms[c]
+            plus = sum(1 << int(i) for i in range(terms) if tree.weight[c, i] > 0)
+            chosen = sum(1 << int(i) for i in used)
+            both = f"{terms}'h{chosen:x}{real}"
+            count = f"$countones(~(x{group} ^ {terms}'h{plus:x}) & {both})"
+            least = f"$countones({both})" if real else str(len(used))
+            parent = "" if p < 0 else f"{'-' if tree.complement[c] else ''} int'(y{first + p}) + 2 * "
+            text += [
+                f"  logic signed [{width - 1}:0] y{y};",
+                f"  assign y{y} = {width}'({parent}(2 * {count} - {least}));",
+            ]
+        sums += [f"y{first + c}" for c in range(len(tree.parent))]
+    total = len(sums) * width
+    return [
+        *text,
+        f"  logic [{total - 1}:0] y_q [{latency}];",
+        "  always_ff @(posedge clk_i) begin",
+        f"    y_q[0] <= {{{', '.join(reversed(sums))}}};",
+        f"    for (int i = 1; i < {latency}; i++) y_q[i] <= y_q[i-1];",
+        "  end",
+        f"  assign acc_o = y_q[{latency - 1}];",
+    ]

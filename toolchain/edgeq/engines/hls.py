@@ -36,7 +36,10 @@ class HlsEngine:
     """
 
     def __init__(self, project: Path) -> None:
-        interface = json.loads((project / INTERFACE_FILE).read_text())
+        try:
+            interface = json.loads((project / INTERFACE_FILE).read_text())
+        except (OSError, ValueError):
+            raise EdgeqError("this is not an HLS project of edgeq", where=str(project), fix="run `edgeq synth`") from None
         self.project = project
         self.name: str = interface["project"]
         self.input, self.output = (_int_type(interface[end]) for end in ("input", "output"))

@@ -23,7 +23,14 @@ FILE_LIST = "files.f"
 JOBS = 2
 UNITY_BYTES = 400_000
 """Generated C++ up to this size is compiled in one piece: most of a small model's time goes into reading headers."""
-RUNTIME = ("verilated", "verilated_threads", "verilated_vcd_c")
+RUNTIME = ("verilated", "verilated_threads")
+TRACES = {"": (), "vcd": ("verilated_vcd_c",), "fst": ("verilated_fst_c",)}
+"""Waveform formats, by the suffix of the file, and what of Verilator's runtime each needs."""
+VERILATOR_FLAGS = (
+    "--cc", "--assert", "--no-timing", "-O3", "--x-assign", "fast", "--x-initial", "unique", "--output-split", "10000",
+    "-Wno-lint", "-Wno-style", "--top-module", TOP,
+)  # fmt: skip
+"""Warnings are the tests' business (`lint`): here only what Verilator cannot compile stops a run."""
 SIMULATOR = "eq_sim"
 SILENT = 2
 """Exit code of the harness where the design stopped or broke the stream protocol."""
@@ -32,7 +39,7 @@ SILENT = 2
 class VerilatorEngine:
     """Compiles (once, by content) and runs the design that `edgeq.lower.rtl.lower` wrote to the folder `design`.
 
-    input, output: the types of its two ends.  trace: build it so that `run` can write a waveform.
+    input, output: the types of its two ends.  trace: the format of the waveform that `run` can write, "vcd", "fst" or none.
     lut6: simulate the popcounts as the LUT6 trees that are synthesized, not as $countones.
     Memory images are read when it runs, so networks that differ in folded weights alone share one compilation.
 
@@ -41,17 +48,17 @@ class VerilatorEngine:
     Raises EdgeqError where Verilator or g++ is missing or fails, and where the design stops.
     """
 
-    def __init__(self, design: Path, input: IntType, output: IntType, trace: bool = False, lut6: bool = False) -> None:
-        self.design, self.input, self.output, self.trace, self.lut6 = design, input, output, trace, lut6
+    def __init__(self, design: Path, input: IntType, output: IntType, trace: str = "", lut6: bool = False) -> None:
+        if trace not in TRACES:
+            raise EdgeqError(f"Verilator writes no .{trace}", where="--trace", fix="FILE.vcd or FILE.fst")
+        self.design, self.input, self.output, self.trace = design, input, output, trace
         self.latency_cycles = 0
         self.cycles_per_frame = 0
         self.frames_per_second = 0.0
         self._sources = [design / name for name in (design / FILE_LIST).read_text().split()]
         self._tools = _Tools()
         self._harness = files("edgeq.hls").joinpath("sim/eq_harness.cpp").read_bytes()
-        # Warnings are the tests' business (`lint`); here only what Verilator cannot compile stops the run.
-        self._flags = ["--cc", "--assert", "--no-timing", "-O3", "--x-assign", "fast", "--x-initial", "unique", "-Wno-lint"]
-        self._flags += ["-Wno-style", "--top-module", TOP] + ["--trace-vcd"] * trace + ["+define+EQ_LUT6"] * lut6
+        self._flags = [*VERILATOR_FLAGS, *([f"--trace-{trace}"] if trace else []), *(["+define+EQ_LUT6"] if lut6 else [])]
         parts = [(path.name, path.read_bytes()) for path in self._sources]
         name = key([*self._tools.versions, *self._flags, self._harness, *(part for pair in parts for part in pair)])
         self.simulator = cached("verilator", name, self._build) / SIMULATOR
@@ -59,14 +66,13 @@ class VerilatorEngine:
     def run(self, x: np.ndarray, stalls: int | None = None, trace: Path | None = None) -> np.ndarray:
         """x: int64 [N, *input shape] -> int64 [N, *output shape].
 
-        stalls: seed of random pauses on both sides.  trace: VCD file to write.
+        stalls: seed of random pauses on both sides.  trace: waveform to write, of the format that was asked for.
         """
         if not self.input.admits(x):
             raise EdgeqError(f"the input does not fit {self.input}")
-        if trace and not self.trace:
-            raise EdgeqError("this simulation was compiled without a trace", fix="VerilatorEngine(..., trace=True)")
-        if trace and trace.suffix != ".vcd":
-            raise EdgeqError("Verilator writes VCD here", where=str(trace), fix=f"--trace {trace.with_suffix('.vcd').name}")
+        if trace and trace.suffix != f".{self.trace}":
+            fix = f"FILE.{self.trace or 'vcd'}"
+            raise EdgeqError("this simulation was not compiled for such a trace", where=str(trace), fix=fix)
         with tempfile.TemporaryDirectory(prefix="edgeq-rtl-") as scratch:
             source, sink = Path(scratch) / "in", Path(scratch) / "out"
             source.write_bytes(_beats(x, self.input))
@@ -95,11 +101,11 @@ class VerilatorEngine:
             units = [unity]
         else:
             units.append(folder / "eq_harness.cpp")
-        defines = ["-DEQ_TRACE_VCD"] if self.trace else []
-        tools.compile(units, ["-I", str(made), *defines], folder)
+        runtime = [str(path) for path in tools.runtime(self.trace)]
+        tools.compile(units, ["-I", str(made), f"-DEQ_TRACE_{self.trace.upper()}"], folder)
         objects = [str(folder / f"{path.stem}.o") for path in units]
-        runtime = [str(tools.runtime() / f"{name}.o") for name in RUNTIME]
-        _check("g++", [tools.compiler, "-o", SIMULATOR, *objects, *runtime, "-pthread"], folder)
+        libraries = ["-llz4", "-lz"] if self.trace == "fst" else []
+        _check("g++", [tools.compiler, "-o", SIMULATOR, *objects, *runtime, "-pthread", *libraries], folder)
         for path in folder.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
@@ -138,19 +144,26 @@ class _Tools:
         """Each unit to an object file of its name in `folder`."""
 
         def build(path: Path) -> None:
-            command = [self.compiler, *self.cxxflags, *flags, "-c", str(path), "-o", f"{path.stem}.o"]
+            quick = ["-O0"] if path.stem.endswith("__Slow") else []  # runs once: constructors and initial values
+            command = [self.compiler, *self.cxxflags, *quick, *flags, "-c", str(path), "-o", f"{path.stem}.o"]
             _check("g++", command, folder)
 
         with ThreadPoolExecutor(JOBS) as pool:
             list(pool.map(build, units))
 
-    def runtime(self) -> Path:
-        """The folder of the compiled runtime library."""
+    def runtime(self, trace: str) -> list[Path]:
+        """The object files of Verilator's runtime."""
+        names = (*RUNTIME, *TRACES[trace])
 
         def build(folder: Path) -> None:
-            self.compile([self.root / "include" / f"{name}.cpp" for name in RUNTIME], [], folder)
+            try:
+                self.compile([self.root / "include" / f"{name}.cpp" for name in names], [], folder)
+            except EdgeqError as error:
+                fix = "write FILE.vcd, or install liblz4-dev and zlib1g-dev" if trace == "fst" else ""
+                raise EdgeqError(error.what, where=error.where, fix=fix) from None
 
-        return cached("verilator-runtime", key([*self.versions, *RUNTIME]), build)
+        folder = cached("verilator-runtime", key([*self.versions, *names]), build)
+        return [folder / f"{name}.o" for name in names]
 
 
 def _check(what: str, command: list[str], folder: Path, environment: dict[str, str] | None = None) -> str:

@@ -251,7 +251,8 @@ class Builder:
     def _quantized_input(self, sym: Sym, q: Quantizer, lanes: tuple[Lane, ...], result: tuple[Lane, ...], source: str) -> Sym:
         """The first quantizer: its code is the graph's input."""
         errors = [q.float_error(lane, float("inf") if lane.a else 0.0) for lane in lanes]
-        kind = IntType(sym.type.shape, -1, 1, 2) if q.mode == SIGN else IntType(sym.type.shape, q.lo - q.zero, q.hi - q.zero)
+        lo, hi = (-1, 1) if q.mode == SIGN else q.reachable(lanes)
+        kind = IntType(sym.type.shape, lo - q.zero, hi - q.zero, 2 if q.mode == SIGN else 1)
         made = replace(sym, tensor=INPUT, type=kind, lanes=result, steps=())
         description = quantizer_record(lanes, q, errors)
         record = self.source | {"kind": "quantizer", "steps": [[list(part) for part in step] for step in sym.steps]}

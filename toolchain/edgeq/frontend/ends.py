@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgeq.errors import EdgeqError
-from edgeq.frontend.exact import Lane, Quantizer, boundaries, levels
+from edgeq.frontend.exact import SIGN, Lane, Quantizer, boundaries, levels, python_integers
 from edgeq.graph import Graph
 
 INPUT_PATTERN = re.compile(r"(u?)int([0-9]{1,2})(?:/([0-9]+(?:\.[0-9]+)?))?")
@@ -60,29 +60,54 @@ def input_codes(graph: Graph, floats: np.ndarray) -> np.ndarray:
     for channels, lane in _lanes(graph):
         starts, sign = float_transitions(lane, q)
         counted = np.searchsorted(starts, sign * x[:, channels], side="right")
-        codes[:, channels] = 2 * counted - 1 if q.mode == "SIGN" else q.lo - q.zero + counted
+        codes[:, channels] = 2 * counted - 1 if q.mode == SIGN else q.lo - q.zero + counted
     return codes
 
 
 def input_floats(graph: Graph, codes: np.ndarray) -> np.ndarray:
     """Float32 values [N, *source shape] that the source reads as these codes: the middle of each code's interval, or
-    with an integer input type the integer divided by its divisor."""
+    with an integer input type the integer divided by its divisor. Raises EdgeqError for a code that no float gives."""
+    x = _middles(graph, codes)
+    if graph.meta["input"]["kind"] != "integer" and not np.array_equal(input_codes(graph, x), codes):
+        fix = "give real data with --data"
+        raise EdgeqError("some input codes stand for no float input", where=graph.meta["input"]["name"], fix=fix)
+    return x
+
+
+def random_inputs(graph: Graph, frames: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(codes, floats) of random frames that belong together; frames 0 and 1 are the ends of the range.
+
+    Where a clip or a constant channel before the first quantizer makes a code impossible, the nearest possible one.
+    """
+    floats = _middles(graph, graph.input_type.random(np.random.default_rng(seed), frames))
+    return input_codes(graph, floats), floats
+
+
+def given_inputs(graph: Graph, floats: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(codes, floats) of a user's float frames; with an integer input type the floats are moved onto its grid."""
+    codes = input_codes(graph, floats)
+    if graph.meta["input"]["kind"] == "integer":
+        return codes, _middles(graph, codes)
+    return codes, np.ascontiguousarray(floats, np.float32).reshape(len(codes), *graph.meta["input"]["shape"])
+
+
+def _middles(graph: Graph, codes: np.ndarray) -> np.ndarray:
     source = graph.meta["input"]
     shape = tuple(source["shape"])
     if source["kind"] == "integer":
         return (codes.astype(np.float64) / float(Fraction(source["divisor"]))).astype(np.float32).reshape(len(codes), *shape)
-    x = np.empty(codes.shape, np.float32)
-    zero = quantizer_of(graph).zero
+    q = quantizer_of(graph)
+    middle = codes.astype(np.float64)
+    if q.mode != SIGN:
+        edges = boundaries(q.mode, python_integers(q.lo, q.hi + 1))[0].astype(np.float64) / 2
+        middle = ((edges[:-1] + edges[1:]) / 2)[codes + q.zero - q.lo]
+    x = np.zeros(codes.shape, np.float32)
     for channels, lane in _lanes(graph):
-        if lane.a == 0:
-            raise EdgeqError("a channel of the input does not reach the first quantizer", where=source["name"])
-        x[:, channels] = (codes[:, channels] + zero - float(lane.b)) / float(lane.a)
+        if lane.a:
+            x[:, channels] = (middle[:, channels] - float(lane.b)) / float(lane.a)
     for view, perm, _ in reversed(source["steps"]):
         x = x.reshape(len(x), *(view[p] for p in perm)).transpose(0, *(int(p) + 1 for p in np.argsort(perm)))
-    x = np.ascontiguousarray(x.reshape(len(x), *shape))
-    if not np.array_equal(input_codes(graph, x), codes):
-        raise EdgeqError("some input codes stand for no float input", where=source["name"], fix="give real data with --data")
-    return x
+    return np.ascontiguousarray(x.reshape(len(x), *shape))
 
 
 def apply_tail(graph: Graph, y: np.ndarray) -> np.ndarray:

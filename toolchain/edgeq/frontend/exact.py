@@ -21,7 +21,7 @@ from edgeq.ops.threshold import MAX_LEVELS, Threshold
 T = TypeVar("T")
 UNIT = 2.0**-24
 """The relative rounding error of one float32 operation."""
-MAX_MULTIPLIER_BITS = 31
+MAX_PRODUCT_BITS = 60
 SMALL_LEVELS = 15
 """Quantizers of at most four bits become thresholds (rule 3)."""
 SIGN = "SIGN"
@@ -94,15 +94,18 @@ class Lane:
         if roundings == 1 and not extra and reach is not None and self.error0 == self.error1 == 0 and self.is_float32(reach):
             return self
         unit = roundings * UNIT
+        bounds = max((abs(float(y)) for y in (self.low, self.high) if y is not None), default=0.0)
         return replace(
             self,
-            error0=self.error0 + unit * (abs(float(self.b)) + extra),
+            error0=self.error0 + unit * (abs(float(self.b)) + bounds + extra),
             error1=self.error1 + unit * abs(float(self.a)),
         )
 
     def is_float32(self, reach: int) -> bool:
-        """True where a*v + b is a float32 for every integer |v| <= reach, as are all partial sums."""
+        """True where a*v + b is a float32 for every integer |v| <= reach, as are all partial sums, and the bounds."""
         if not (is_dyadic(self.a) and is_dyadic(self.b)):
+            return False
+        if any(y is not None and Fraction(float(np.float32(float(y)))) != y for y in (self.low, self.high)):
             return False
         grid = Fraction(1, max(self.a.denominator, self.b.denominator))
         if grid == 1:  # both are integers: take out their common power of two
@@ -152,6 +155,18 @@ class Quantizer:
         count = max(len(lanes), len(self.scale))
         both = zip(spread(lanes, count), spread(self.scale, count), strict=True)
         return merge(lane.scaled(1 / scale).shifted(Fraction(self.zero)) for lane, scale in both)
+
+    def code(self, u: Fraction) -> int:
+        """The code of a value in units of codes."""
+        twice, strict = boundaries(self.mode, levels(self))
+        below = sum(u * 2 > t or (u * 2 == t and not s) for t, s in zip(twice, strict, strict=True))
+        return 2 * below - 1 if self.mode == SIGN else self.lo + below
+
+    def reachable(self, lanes: tuple[Lane, ...]) -> tuple[int, int]:
+        """The least and the greatest code of any value: bounds of clips inside the range narrow it."""
+        ends = [(lane.low, lane.high) if lane.a else (lane.clamp(lane.b),) * 2 for lane in lanes]
+        least = min(self.lo if low is None else self.code(low) for low, _ in ends)
+        return least, max(self.hi if high is None else self.code(high) for _, high in ends)
 
     def float_error(self, lane: Lane, reach: float) -> float:
         """The float32 error, in codes, of an engine that computes `lane` (in codes) and may still change a code."""
@@ -288,7 +303,9 @@ def searched_requantize(
 ) -> Requantize | None:
     """y = (v*m + b) >> shift with the least shift for which every channel has an m and b that meet each transition.
 
-    For a given m, the transition to level y at v = t asks b >= y*2^shift - t*m and b < y*2^shift - (t -+ 1)*m.
+    For a given m, the transition to level y at v = t asks b >= y*2^shift - t*m and b < y*2^shift - (t -+ 1)*m. The m
+    for which some real b does so form an interval around the exact slope, so its two integer neighbours are enough.
+    The multiplier is short (31 bits do for most layers) unless many channels of very different slopes share the shift.
     """
     reach = max(abs(x.lo), abs(x.hi), 1) + 1
     y = base + 1 + np.arange(t.shape[1], dtype=np.int64)
@@ -296,11 +313,11 @@ def searched_requantize(
     at, before = t, t - sign  # the last v that has the level, and the first that has not
     reached = (at >= x.lo) & (at <= x.hi)
     missed = (before >= x.lo) & (before <= x.hi)
-    most = (1 << 60) // max(reach, 1)
+    most = (1 << MAX_PRODUCT_BITS) // reach
     far = np.int64(1) << 62
-    for shift in range(60 - int(np.abs(y).max()).bit_length()):
+    for shift in range(MAX_PRODUCT_BITS - int(np.abs(y).max()).bit_length()):
         low = np.array([(lane.a * (1 << shift)).__floor__() for lane in lanes], dtype=object)
-        if max(abs(int(m)) for m in low) + 1 > min(most, (1 << MAX_MULTIPLIER_BITS) - 1):
+        if max(abs(int(m)) for m in low) + 1 > most:
             return None
         multiplier, offset = np.zeros(len(lanes), np.int64), np.zeros(len(lanes), np.int64)
         open_ = np.ones(len(lanes), bool)
@@ -323,7 +340,7 @@ def proved(
     """The Requantize with these constants if its reference equals the thresholds on both sides of every transition."""
     reach = max(abs(x.lo), abs(x.hi))
     product = max(abs(int(m)) * reach + abs(int(b)) for m, b in zip(multiplier, offset, strict=True))
-    if max(abs(int(m)) for m in multiplier) >= 1 << MAX_MULTIPLIER_BITS or product >= 1 << 61 or shift > 60:
+    if product >= 1 << MAX_PRODUCT_BITS + 1 or shift > MAX_PRODUCT_BITS:
         return None
     op = Requantize(multiplier.astype(np.int64), offset.astype(np.int64), shift, rounding, base, base + t.shape[1])
     sign = np.where(negative == 1, -1, 1)[:, None]

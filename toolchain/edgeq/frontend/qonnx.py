@@ -18,7 +18,7 @@ from onnx import TensorProto, helper
 
 from edgeq.errors import EdgeqError
 from edgeq.frontend.builder import INPUT, Builder, optional_texts, texts
-from edgeq.frontend.ends import apply_tail, input_codes, input_floats, parse_input
+from edgeq.frontend.ends import apply_tail, given_inputs, input_codes, input_floats, parse_input, random_inputs
 from edgeq.frontend.exact import Lane, merge
 from edgeq.frontend.execute import execute
 from edgeq.frontend.fold import FOLDABLE, fold
@@ -27,7 +27,7 @@ from edgeq.frontend.nodes import HANDLERS, QUANTIZER_DOMAINS, QUANTIZERS, Call
 from edgeq.frontend.symbols import Const, QConst, Sym, Value
 from edgeq.graph import Graph, IntType
 
-__all__ = ["apply_tail", "execute", "import_qonnx", "input_codes", "input_floats", "load_model"]
+__all__ = ["apply_tail", "execute", "given_inputs", "import_qonnx", "input_codes", "input_floats", "load_model", "random_inputs"]
 
 INEXACT = {"Exp": 4.0, "Log": 4.0, "Pow": 4.0}
 """Roundings by which float32 implementations of a constant operator may differ; the others are correctly rounded."""

@@ -83,7 +83,9 @@ class EdgeqLayer(Layer):  # type: ignore[misc]
         self.add_output_variable(_shape(out), precision=_precision(out))
         for name, table in _tables(call).items():
             precision = IntegerPrecisionType(width=table.bits, signed=table.signed)
-            self.add_weights_variable(name, var_name=f"{name}{{index}}", precision=precision, data=table.values)
+            values = table.values.view()
+            values.flags.writeable = False
+            self.add_weights_variable(name, var_name=f"{name}{{index}}", precision=precision, data=values)
             self.weights[name].precision_fmt = "{}"  # hls4ml's own "{:.0f}" rounds integers above 2^53
 
 
@@ -244,7 +246,8 @@ def _check_model(model: Any, layers: list[dict[str, Any]], types: dict[str, IntT
             raise EdgeqError(f"hls4ml left the tables {list(node.weights)} of {list(tables)}", where=node.name)
         for name, table in tables.items():
             weight = node.weights[name]
-            if weight.type.precision.definition_cpp() != _ap_int(table.bits, table.signed) or weight.data is not table.values:
+            kept_type = weight.type.precision.definition_cpp() == _ap_int(table.bits, table.signed)
+            if not kept_type or not np.array_equal(weight.data, table.values):
                 raise EdgeqError(f"hls4ml changed the table {name}", where=node.name)
         if node is not made["x"] and not node.get_attr("function_cpp"):
             raise EdgeqError("hls4ml emitted no call", where=node.name)

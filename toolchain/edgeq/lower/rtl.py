@@ -17,6 +17,8 @@ from edgeq.hardware import Cost, RtlInstance
 TOP = "eq_top"
 FILE_LIST = "files.f"
 FORK, FIFO = "eq_fork", "eq_fifo"
+LEAST_FIFO = 32
+"""Words of the smallest FIFO: what a LUT RAM holds anyway. It covers branches whose pipelines differ in length."""
 LUT_RAM_DEPTH = 64
 """Words up to which eq_fifo is built of LUT RAM."""
 RAMB36 = ((512, 72), (1024, 36), (2048, 18), (4096, 9), (8192, 4), (16384, 2), (32768, 1))
@@ -53,8 +55,8 @@ def lower(graph: Graph, folds: dict[str, Fold], out: Path) -> Design:
     """Writes eq_top.sv, the library files, generated modules and memory images that it needs, and their list files.f.
 
     Top: clk_i, rst_ni (synchronous, active low, at least 16 cycles), streams in_* and out_*, as every operator. A tensor with
-    several readers is forked; an input of an operator that waits for several gets a FIFO of one frame, which is enough, since
-    no operator needs more than a frame to finish that frame. No name of the model gets into the Verilog.
+    several readers is forked; an input of an operator that waits for several gets a FIFO of at least one frame, which is
+    enough, since no operator needs more than a frame to finish that frame. No name of the model gets into the Verilog.
     """
     types = graph.check()
     out.mkdir(parents=True, exist_ok=True)
@@ -159,15 +161,16 @@ class _Top:
         bundles = {field: "{" + ", ".join(f"{tap}_{field}" for tap in reversed(taps)) + "}" for field in ("valid", "ready")}
         self._lines.append(f"  logic [{_bits(t) - 1}:0] {stream}_fork;")
         ports = [*_ports("in", stream), ("out_valid_o", bundles["valid"]), ("out_ready_i", bundles["ready"])]
-        self._instance(FORK, f"u_fork_{stream}", {"Width": _bits(t), "Readers": readers}, [*ports, ("out_data_o", f"{stream}_fork")])
+        ports.append(("out_data_o", f"{stream}_fork"))
+        self._instance(FORK, f"u_fork_{stream}", {"Width": _bits(t), "Readers": readers}, ports)
         self.uses.add(FORK)
         return taps
 
     def _fifo(self, stream: str, t: IntType) -> str:
-        """A stream behind a FIFO of one frame."""
+        """A stream behind a FIFO of at least one frame."""
         behind = f"{stream}_fifo"
         self._declare(behind, t)
-        fifo = Fifo(f"u_fifo_{stream}", max(2, t.pixels), _bits(t))
+        fifo = Fifo(f"u_fifo_{stream}", max(LEAST_FIFO, t.pixels), _bits(t))
         self._instance(FIFO, fifo.name, {"Width": fifo.width, "Depth": fifo.depth}, _ports("in", stream) + _ports("out", behind))
         self.uses.add(FIFO)
         self.fifos.append(fifo)
@@ -176,7 +179,8 @@ class _Top:
     def _instance(self, module: str, name: str, params: Mapping[str, int | str], ports: list[tuple[str, str]]) -> None:
         settings = ",\n".join(f"    .{key}({_literal(value)})" for key, value in params.items())
         wires = ",\n".join(["    .clk_i", "    .rst_ni", *(f"    .{port}({wire})" for port, wire in ports)])
-        self._lines.append(f"  {module} #(\n{settings}\n  ) {name} (\n{wires}\n  );" if params else f"  {module} {name} (\n{wires}\n  );")
+        head = f"{module} #(\n{settings}\n  )" if params else module
+        self._lines.append(f"  {head} {name} (\n{wires}\n  );")
 
 
 _TOP = """\
@@ -211,9 +215,8 @@ def _bits(t: IntType) -> int:
 def _ports(side: str, stream: str) -> list[tuple[str, str]]:
     """The ports in*_ or out_* of a module on a stream."""
     forward, back = ("i", "o") if side != "out" else ("o", "i")
-    return [(f"{side}_valid_{forward}", f"{stream}_valid"), (f"{side}_ready_{back}", f"{stream}_ready")] + [
-        (f"{side}_data_{forward}", f"{stream}_data")
-    ]
+    directions = (("valid", forward), ("ready", back), ("data", forward))
+    return [(f"{side}_{field}_{direction}", f"{stream}_{field}") for field, direction in directions]
 
 
 def _literal(value: int | str) -> str:

@@ -69,8 +69,14 @@ class Convolution(Mac):
 
     def to_onnx(self, body: Body, *xs: str) -> str:
         self.refuse_post_in_onnx()
+        (x,) = xs
+        if self.groups == 1 and not any(self.pads) and self.kernel == body.type(x).shape[1:]:
+            # One patch: a product of matrices, whose weights onnxruntime packs once, at load.
+            rows = body.op("Reshape", body.param("weight"), body.const(np.array([self.channels_out, self.terms])))
+            y = integer_sum(body, x, "MatMulInteger", body.op("Transpose", rows, perm=[1, 0]), view=[0, self.terms])
+            return body.cast(body.op("Reshape", y, body.const(np.array([0, self.channels_out, 1, 1]))), body.out.storage)
         y = integer_sum(
-            body, xs[0], "ConvInteger", body.param("weight"), kernel_shape=list(self.kernel), strides=list(self.stride),
+            body, x, "ConvInteger", body.param("weight"), kernel_shape=list(self.kernel), strides=list(self.stride),
             pads=list(self.pads), dilations=list(self.dilation), group=self.groups,
         )  # fmt: skip
         return body.cast(y, body.out.storage)

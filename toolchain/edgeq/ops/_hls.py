@@ -48,7 +48,7 @@ def integer_layer(
         config,
         types={"acc_t": ap_type(accumulator)},
         tables={"weights": HlsTable.of(_blocks(rows, pe, simd))},
-        post=layer.post.hls(Fold(), accumulator) if layer.post else None,
+        post=_fused(layer, pe, accumulator),
     )
 
 
@@ -74,7 +74,7 @@ def binary_layer(
         types={"acc_t": ap_type(accumulator), "count_t": (range_width(0, rows.shape[1]), False)},
         kernel="eq_binary_tree" if tree else "eq_binary_mac",
         tables=_tree(rows, groups) if tree else {"weights": words(_blocks(rows, pe, simd) > 0)},
-        post=layer.post.hls(Fold(), accumulator) if layer.post else None,
+        post=_fused(layer, pe, accumulator),
     )
 
 
@@ -98,6 +98,16 @@ def _tree(rows: np.ndarray, groups: int) -> dict[str, HlsTable]:
         "parents": HlsTable.of(np.array(parents)),
         "links": HlsTable(np.array(links), 2, True),
     }
+
+
+def rows_a_cycle(fold: Fold, rows: int) -> int:
+    """Rows of a table of thresholds or multipliers that are read in one cycle: fold.pe in a folded layer, else all."""
+    return min(rows, fold.pe) if fold.mode == "folded" else rows
+
+
+def _fused(layer: Mac, pe: int, accumulator: IntType) -> HlsCall | None:
+    """The fused operator, on pe channels a cycle."""
+    return layer.post.hls(Fold("folded", pe), accumulator) if layer.post else None
 
 
 def lanes(fold: Fold, rows: np.ndarray) -> tuple[int, int]:

@@ -93,16 +93,18 @@ def exact_matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return a @ b
 
 
-def integer_sum(body: Body, x: str, emit: str, weight: str, **attributes: object) -> str:
+def integer_sum(body: Body, x: str, emit: str, weight: str, view: list[int] | None = None, **attributes: object) -> str:
     """`emit` (ConvInteger or MatMulInteger) of x by weight as int32 or int64, u8 by u8 with zero points.
 
     u8 x u8 is the one form that is exact on every CPU and fast on most (facts.md). Activations wider than a byte are
-    split into two bytes: x = 256*high + low.
+    split into two bytes: x = 256*high + low. view: x is reshaped to it first.
     """
     w, w_zero = body.as_u8(weight)
     parts = []
     for name, scale in body.bytes(x):
         u8, zero = body.as_u8(name)
+        if view:
+            u8 = body.op("Reshape", u8, body.const(np.array(view)))
         y = body.op(emit, u8, w, body.const(np.uint8(zero)), body.const(np.uint8(w_zero)), dtype=np.int32, **attributes)
         if scale != 1:
             y = body.op("Mul", body.cast(y, body.wide), body.const(np.array(scale, body.wide)))

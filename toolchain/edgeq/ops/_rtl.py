@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
@@ -10,10 +9,12 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
+from edgeq.cache import key
 from edgeq.errors import EdgeqError
 from edgeq.fold import Fold
 from edgeq.graph import IntType, Op, range_width
 from edgeq.hardware import RtlInstance, memory_image, to_bits
+from edgeq.unrolled import border_masks, unrolled_sv
 
 if TYPE_CHECKING:
     from edgeq.ops._mac import Mac
@@ -44,7 +45,7 @@ def one_input(x: IntType) -> dict[str, int]:
     return {"InBits": x.width, "InKind": code(x)}
 
 
-def two_inputs(x0: IntType, x1: IntType) -> dict[str, int | str]:
+def two_inputs(x0: IntType, x1: IntType) -> dict[str, int]:
     return {"In0Bits": x0.width, "In0Kind": code(x0), "In1Bits": x1.width, "In1Kind": code(x1)}
 
 
@@ -109,7 +110,7 @@ class Window:
     pads: tuple[int, ...]
     dilation: tuple[int, int] = (1, 1)
 
-    def params(self) -> dict[str, int | str]:
+    def params(self) -> dict[str, int]:
         """Its parameters but the bits of a pixel."""
         sizes = (*self.x.shape[1:], *self.kernel, *self.stride, *self.dilation, *self.pads)
         return dict(zip(("H", "W", "Kh", "Kw", "Sh", "Sw", "Dh", "Dw", "PadT", "PadL", "PadB", "PadR"), sizes, strict=True))
@@ -124,6 +125,11 @@ class Window:
     def positions(self) -> int:
         """Cycles a frame of the window alone: one for each position of the padded image."""
         return prod(self.padded)
+
+    def masks(self) -> np.ndarray | None:
+        """The different masks of its patches, bool [n, Kh*Kw]; None where all taps are pixels."""
+        found = border_masks((self.x.shape[1], self.x.shape[2]), self.kernel, self.stride, self.pads, self.dilation)
+        return None if found is None or bool(found.all()) else found
 
     def ends(self) -> np.ndarray:
         """The positions at which a patch is complete, in order."""
@@ -141,18 +147,26 @@ PATCH_FIFO = 32
 @lru_cache(maxsize=4096)
 def convolution_cycles(window: Window, steps: int) -> int:
     """Cycles a frame, at steady state, of eq_conv2d.sv with `steps` cycles a patch: window, FIFO and unit, event by event."""
-    if steps <= window.stride[1]:
-        return window.positions
     ends = window.ends()
+    gaps = np.diff(ends, prepend=ends[-1] - window.positions)
+    if steps <= gaps.min():
+        return window.positions
     row = (window.padded[1] - (window.kernel[1] - 1) * window.dilation[1] - 1) // window.stride[1] + 1
     if (
         (len(ends) - 2 * PATCH_FIFO) * steps > window.positions
-        and (PATCH_FIFO - 4) * steps > window.positions - (ends[-1] - ends[0])
+        and (PATCH_FIFO - 4) * steps > gaps.max()
         and row * steps > window.stride[0] * window.padded[1]
     ):
         return len(ends) * steps  # the FIFO fills, and outlasts the longest gap
-    gaps = np.diff(ends, prepend=ends[-1] - window.positions).tolist()
-    frames = 3
+    return _simulated_cycles(gaps.tolist(), steps)
+
+
+def _simulated_cycles(gaps: list[int], steps: int) -> int:
+    """Cycles between the last patches of the last two of as many frames as it takes to fill the FIFO.
+
+    gaps: window positions from each patch of a frame to the one before it.
+    """
+    frames = 3 + 4 * PATCH_FIFO // len(gaps)
     taken = -1  # the cycle in which the last patch was launched
     left: list[int] = []  # the cycle in which each patch left the FIFO
     for index in range(frames * len(gaps)):
@@ -179,7 +193,9 @@ def steps(fold: Fold, outputs: int, terms: int) -> int:
     return (outputs // fold.pe) * (terms // fold.simd) if fold.mode == "folded" else 1
 
 
-def layer(op: Mac, fold: Fold, x: IntType, accumulator: IntType, rows: np.ndarray, window: Window | None, groups: int = 1) -> RtlInstance:
+def layer(
+    op: Mac, fold: Fold, x: IntType, accumulator: IntType, rows: np.ndarray, window: Window | None, groups: int = 1
+) -> RtlInstance:
     """A convolution (with a window) or dense layer. rows: weights [Cout, K] in the order of a patch.
 
     Unrolled binary layers are generated; unrolled integer ones are folded ones of one step, whose weights are constants.
@@ -189,7 +205,7 @@ def layer(op: Mac, fold: Fold, x: IntType, accumulator: IntType, rows: np.ndarra
         return _unrolled(op, fold, x, accumulator, rows, window, groups)
     pe, simd = (fold.pe, fold.simd) if fold.mode == "folded" else rows.shape
     module = ("eq_binary_" if binary else "eq_") + ("conv2d" if window else "dense")
-    params: dict[str, int | str] = window.params() | {"Groups": groups} if window else {}
+    params: dict[str, int | str] = {**window.params(), "Groups": groups} if window else {}
     params |= {"Channels": x.channels, "Outputs": len(rows), "Pe": pe, "Simd": simd}
     lo, hi = int(rows.min()), int(rows.max())
     weights_kind, weight_bits = (SIGNED if lo < 0 else UNSIGNED), range_width(lo, hi)
@@ -205,6 +221,156 @@ def layer(op: Mac, fold: Fold, x: IntType, accumulator: IntType, rows: np.ndarra
         uses=(module,),
         memories={WEIGHT_FILE: memory_image(to_bits(blocks, weight_bits)), **memories},
     )
+
+
+def _unrolled(
+    op: Mac, fold: Fold, x: IntType, accumulator: IntType, rows: np.ndarray, window: Window | None, groups: int
+) -> RtlInstance:
+    """A binary layer whose weights are logic: a patch a cycle."""
+    masks = window.masks() if window else None
+    taps = prod(window.kernel) if window else 1
+    content: list[str | bytes] = [rows.astype(np.int8).tobytes(), str((rows.shape, fold.mst, window, groups))]
+    tree = f"eq_tree_{key(content)[:12]}"
+    unrolled = unrolled_sv(tree, rows, mst=fold.mst, taps=taps, groups=groups, masks=masks)
+    y, bits = op.finish(accumulator), unrolled.acc_width
+    post = Post.of(0, y, bits=np.zeros((1, 0))) if op.post is None else fusible(op.post).rtl_post(accumulator, bits)
+    memories = {POST_FILE: post.image(len(rows), len(rows))} if op.post else {}
+    settings = ",\n".join(f"    .{name}({value})" for name, value in window.params().items()) if window else ""
+    body = (_WINDOW if window else _VECTOR).format(settings=settings, channels=x.channels)
+    module = f"eq_unrolled_{key([tree, str(post.config), str(accumulator)])[:12]}"
+    text = _UNROLLED.format(
+        module=module,
+        inputs=x.channels,
+        outputs=len(rows),
+        taps=taps,
+        terms=taps * x.channels,
+        latency=unrolled.latency,
+        depth=unrolled.latency + 8,
+        acc_bits=bits,
+        out_bits=y.width,
+        post=f"512'h{post.config:x}",
+        body=body,
+        tree=tree,
+        mask="    .mask_i(mask),\n" if masks is not None else "",
+    )
+    return RtlInstance(
+        module,
+        {"PostFile": POST_FILE} if memories else {},
+        uses=("eq_post", "eq_outfifo", *(["eq_window"] if window else [])),
+        sources={f"{module}.sv": text, f"{tree}.sv": unrolled.text},
+        memories=memories,
+        notes={"additions": unrolled.additions, "direct_additions": unrolled.direct_additions},
+    )
+
+
+_UNROLLED = """\
+// Binary layer with its weights as logic, then eq_post: {tree} between two streams. Other weights need another module.
+// Latency: the window's and at most {depth} cycles; a patch a cycle.
+module {module} #(
+  /// Image of the parameters of the fused operator.
+  parameter PostFile = ""
+) (
+  /// Clock.
+  input  logic clk_i,
+  /// Synchronous reset, active low.
+  input  logic rst_ni,
+  /// Input stream.
+  input  logic in_valid_i,
+  /// Input stream.
+  output logic in_ready_o,
+  /// Input stream.
+  input  logic [{inputs}-1:0] in_data_i,
+  /// Output stream.
+  output logic out_valid_o,
+  /// Output stream.
+  input  logic out_ready_i,
+  /// Output stream.
+  output logic [{outputs}*{out_bits}-1:0] out_data_o
+);
+
+  logic credit, take, patch_valid, y_valid;
+  logic [{terms}-1:0] patch;
+  logic [{taps}-1:0] mask;
+  logic [{outputs}*{acc_bits}-1:0] accs;
+  logic [{outputs}*{out_bits}-1:0] y;
+  logic [{latency}-1:0] valid_q;
+  logic unused;
+  assign unused = ^mask;
+
+{body}
+  {tree} u_tree (
+    .clk_i,
+{mask}    .x_i(patch),
+    .acc_o(accs)
+  );
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) valid_q <= '0;
+    else valid_q <= {latency}'({{valid_q, patch_valid}});
+  end
+
+  eq_post #(
+    .Lanes({outputs}),
+    .InBits({acc_bits}),
+    .OutBits({out_bits}),
+    .Post({post}),
+    .File(PostFile)
+  ) u_post (
+    .clk_i,
+    .rst_ni,
+    .next_index_i(1'b0),
+    .valid_i(valid_q[{latency}-1]),
+    .x_i(accs),
+    .valid_o(y_valid),
+    .y_o(y)
+  );
+
+  eq_outfifo #(
+    .Width({outputs} * {out_bits}),
+    .Depth({depth})
+  ) u_out (
+    .clk_i,
+    .rst_ni,
+    .credit_o(credit),
+    .take_i(take),
+    .push_i(y_valid),
+    .data_i(y),
+    .out_valid_o,
+    .out_ready_i,
+    .out_data_o
+  );
+
+endmodule
+"""
+
+_WINDOW = """\
+  eq_window #(
+    .PixBits({channels}),
+{settings}
+  ) u_window (
+    .clk_i,
+    .rst_ni,
+    .in_valid_i,
+    .in_ready_o,
+    .in_data_i,
+    .credit_i(credit),
+    .take_o(take),
+    .valid_o(patch_valid),
+    .patch_o(patch),
+    .mask_o(mask)
+  );
+"""
+
+_VECTOR = """\
+  assign in_ready_o = credit;
+  assign take = in_valid_i && credit;
+  assign mask = '1;
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) patch_valid <= 1'b0;
+    else patch_valid <= take;
+  end
+  always_ff @(posedge clk_i) patch <= in_data_i;
+"""
 
 
 def _tail(op: Mac, accumulator: IntType, pe: int) -> tuple[dict[str, int | str], dict[str, str]]:

@@ -60,8 +60,21 @@ class MaxPool(Op):
         least = int(np.iinfo(np.int64).min)
         return patches(xs[0], self.kernel, self.stride, self.pads, self.dilation, fill=least).max(axis=(4, 5))
 
+    def tiles(self, x: IntType) -> bool:
+        """True where every pixel is in exactly one window."""
+        whole = all(size % k == 0 for size, k in zip(x.shape[1:], self.kernel, strict=True))
+        return whole and self.kernel == self.stride and not any(self.pads) and self.dilation == (1, 1)
+
     def to_onnx(self, body: Body, *xs: str) -> str:
         (x,) = xs
+        if self.tiles(body.type(x)):
+            # onnxruntime's pool looks at one byte at a time: the maximum of whole slices is three to seven times faster.
+            c, ho, wo = body.out.shape
+            for axis, view in ((3, [c, ho, self.kernel[0], -1]), (4, [c, ho, wo, self.kernel[1]])):
+                split = body.op("Reshape", x, body.const(np.array([0, *view])))
+                slices = [body.op("Gather", split, body.const(np.array(k)), axis=axis) for k in range(view[axis - 1])]
+                x = reduce(lambda a, b: body.extreme("Max", a, b), slices)
+            return x
         thin = all(pad < self.kernel[i % 2] for i, pad in enumerate(self.pads))  # onnxruntime demands it
         if body.out.storage.itemsize == 1 and max(self.dilation) == 1 and thin:
             window = {"kernel_shape": list(self.kernel), "strides": list(self.stride), "pads": list(self.pads)}
@@ -71,8 +84,7 @@ class MaxPool(Op):
 
     def hls(self, fold: Fold, *xs: IntType) -> HlsCall:
         (x,) = xs
-        tiles = self.kernel == self.stride and x.shape[1] % self.kernel[0] == 0 and x.shape[2] % self.kernel[1] == 0
-        if tiles and not any(self.pads) and self.dilation == (1, 1):
+        if self.tiles(x):
             return HlsCall(native=self._native(x))
         config = window(x, self.kernel, self.stride, self.pads, self.dilation, pad_value=x.lo)
         return HlsCall("eq_max_pool", config | {"folds": 1})

@@ -10,7 +10,7 @@ import numpy as np
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
 from edgeq.hardware import HlsCall, RtlInstance
-from edgeq.ops import _rtl, _sample
+from edgeq.ops import _sample
 
 if TYPE_CHECKING:
     from edgeq.fold import Fold

@@ -11,6 +11,7 @@ from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op, range_width
 from edgeq.hardware import HlsCall, HlsTable, RtlInstance, to_bits
 from edgeq.ops import _rtl, _sample
+from edgeq.ops._hls import rows_a_cycle
 from edgeq.ops.threshold import per_channel
 
 if TYPE_CHECKING:
@@ -133,6 +134,7 @@ class Requantize(Op):
         config = {
             "n_pixels": x.pixels,
             "rows": len(self.multiplier),
+            "lanes": rows_a_cycle(fold, len(self.multiplier)),
             "shift": self.shift,
             "half_even": int(self.rounding == "half_even"),
             "lo": self.lo,

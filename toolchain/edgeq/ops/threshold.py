@@ -11,6 +11,7 @@ from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
 from edgeq.hardware import HlsCall, HlsTable, RtlInstance, to_bits
 from edgeq.ops import _rtl, _sample
+from edgeq.ops._hls import rows_a_cycle
 
 if TYPE_CHECKING:
     from edgeq.fold import Fold
@@ -86,16 +87,18 @@ class Threshold(Op):
         x = body.cast(x, kind)
         thresholds, negative = body.cast(body.param("thresholds"), kind), body.cast(body.param("negative"), kind)
         upward = body.op("Add", thresholds, body.op("Unsqueeze", negative, body.const(np.array([1]))))
+        falls = body.per_channel(body.cast(negative, np.bool_), x) if self.negative.any() else ""
         levels = []
         for k in range(self.levels):
             column = body.op("Gather", upward, body.const(np.array(k)), axis=1)
-            above = body.op("GreaterOrEqual", x, body.per_channel(column, x), dtype=np.bool_)
-            if self.negative.any():
-                above = body.op("Xor", above, body.per_channel(body.cast(negative, np.bool_), x))
-            levels.append(above)
+            levels.append(body.op("GreaterOrEqual", x, body.per_channel(column, x), dtype=np.bool_))
         if self.levels == 1:
-            ends = (body.const(np.array(v, body.out.storage)) for v in (self.base + self.step, self.base))
+            ends = [body.const(np.array(v, body.out.storage)) for v in (self.base + self.step, self.base)]
+            if falls:  # the choice between the ends of a channel is constant: it costs nothing at run time
+                ends = [body.op("Where", falls, *pair, dtype=body.out.storage) for pair in (ends[::-1], ends)]
             return body.op("Where", levels[0], *ends, dtype=body.out.storage)
+        if falls:
+            levels = [body.op("Xor", above, falls) for above in levels]
         count = body.cast(levels[0], np.uint8)
         for above in levels[1:]:
             count = body.op("Add", count, body.cast(above, np.uint8))
@@ -103,7 +106,10 @@ class Threshold(Op):
 
     def hls(self, fold: Fold, *xs: IntType) -> HlsCall:
         (x,) = xs
-        config = {"n_pixels": x.pixels, "rows": len(self.negative), "levels": self.levels, "base": self.base, "step": self.step}
+        rows, n = len(self.negative), self.levels
+        together = rows_a_cycle(fold, rows)
+        config = {"n_pixels": x.pixels, "rows": rows, "levels": n, "base": self.base, "step": self.step}
+        config |= {"lanes": together, "threshold_lanes": together * n}
         tables = {"thresholds": HlsTable.of(self.upward()), "negative": HlsTable(self.negative, 1, False)}
         return HlsCall("eq_threshold", config, tables=tables)
 

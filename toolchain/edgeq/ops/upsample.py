@@ -10,7 +10,7 @@ import numpy as np
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
 from edgeq.hardware import HlsCall, RtlInstance
-from edgeq.ops import _rtl, _sample
+from edgeq.ops import _sample
 
 if TYPE_CHECKING:
     from edgeq.fold import Fold
@@ -55,7 +55,7 @@ class Upsample(Op):
     def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
         (x,) = xs
         sizes = {"W": x.shape[2], "PixBits": x.channels * x.width, "FactorH": self.factor[0], "FactorW": self.factor[1]}
-        return RtlInstance("eq_upsample", dict(sizes), uses=("eq_upsample",))
+        return RtlInstance("eq_upsample", sizes, uses=("eq_upsample",))
 
     def cycles(self, fold: Fold, *xs: IntType) -> int:
         return self.infer(*xs).pixels

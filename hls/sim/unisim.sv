@@ -1,0 +1,86 @@
+// Models of the Xilinx primitives that generated layers instantiate (UG974), for simulating what is synthesized (EQ_LUT6).
+// Not for synthesis: the vendor's own library has these names.
+/* verilator lint_off DECLFILENAME */
+
+module LUT1 #(
+  /// truth table, bit {I0}
+  parameter logic [1:0] INIT = '0
+) (
+  output logic O,
+  input  logic I0
+);
+  assign O = INIT[I0];
+endmodule : LUT1
+
+module LUT2 #(
+  /// truth table, bit {I1, I0}
+  parameter logic [3:0] INIT = '0
+) (
+  output logic O,
+  input  logic I0, I1
+);
+  assign O = INIT[{I1, I0}];
+endmodule : LUT2
+
+module LUT3 #(
+  /// truth table, bit {I2, I1, I0}
+  parameter logic [7:0] INIT = '0
+) (
+  output logic O,
+  input  logic I0, I1, I2
+);
+  assign O = INIT[{I2, I1, I0}];
+endmodule : LUT3
+
+module LUT4 #(
+  /// truth table, bit {I3, .., I0}
+  parameter logic [15:0] INIT = '0
+) (
+  output logic O,
+  input  logic I0, I1, I2, I3
+);
+  assign O = INIT[{I3, I2, I1, I0}];
+endmodule : LUT4
+
+module LUT5 #(
+  /// truth table, bit {I4, .., I0}
+  parameter logic [31:0] INIT = '0
+) (
+  output logic O,
+  input  logic I0, I1, I2, I3, I4
+);
+  assign O = INIT[{I4, I3, I2, I1, I0}];
+endmodule : LUT5
+
+module LUT6 #(
+  /// truth table, bit {I5, .., I0}
+  parameter logic [63:0] INIT = '0
+) (
+  output logic O,
+  input  logic I0, I1, I2, I3, I4, I5
+);
+  assign O = INIT[{I5, I4, I3, I2, I1, I0}];
+endmodule : LUT6
+
+module CARRY8 (
+  /// carry out of each bit
+  output logic [7:0] CO,
+  /// sum
+  output logic [7:0] O,
+  /// carry in of bit 0
+  input  logic       CI,
+  /// carry in of bit 4 where the chain is split in two: not modelled, tied to 0
+  input  logic       CI_TOP,
+  /// generated carry where S is 0
+  input  logic [7:0] DI,
+  /// propagate
+  input  logic [7:0] S
+);
+  logic unused_ci_top;
+  assign unused_ci_top = CI_TOP;
+  logic [8:0] carry;
+  // The ripple carry[i+1] = S[i] ? carry[i] : DI[i], as a sum: DI + (S ^ DI).
+  assign carry = {1'b0, DI} + {1'b0, S ^ DI} + 9'(CI);
+  assign O  = carry[7:0];
+  assign CO = {carry[8], (carry[7:1] ^ S[7:1])};
+endmodule : CARRY8

@@ -1,0 +1,121 @@
+"""Yosys from pip: resource counts of a module by `synth_xilinx`, and equivalence of small modules by SAT.
+
+The counts are Yosys', not Vivado's: it packs no two LUT5 into one LUT6_2, so its LUTs are an upper estimate. Each LUT1 to
+LUT6 counts as one LUT, also an inverter; LUT RAM and shift registers count the LUTs they occupy (UG574).
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+from edgeq.cache import cached, key
+from edgeq.errors import EdgeqError
+from edgeq.hardware import Cost
+
+LUTS = {f"LUT{n}": 1 for n in range(1, 7)} | {
+    "INV": 1, "LUT6_2": 1, "SRL16E": 1, "SRLC16E": 1, "SRLC32E": 1,
+    "RAM32X1S": 1, "RAM64X1S": 1, "RAM128X1S": 2, "RAM256X1S": 4, "RAM32X1D": 2, "RAM64X1D": 2, "RAM128X1D": 4, "RAM256X1D": 8,
+    "RAM32M": 4, "RAM64M": 4, "RAM32M16": 8, "RAM64M8": 8, "RAM64X8SW": 8,
+}  # fmt: skip
+FFS = {name: 1 for stem in ("FDRE", "FDSE", "FDCE", "FDPE", "LDCE", "LDPE") for name in (stem, f"{stem}_1")}
+BRAMS = {"RAMB36E1": 1.0, "RAMB36E2": 1.0, "RAMB18E1": 0.5, "RAMB18E2": 0.5}
+DSPS = {"DSP48E1": 1, "DSP48E2": 1}
+URAMS = {"URAM288": 1}
+FREE = ("CARRY4", "CARRY8", "MUXF7", "MUXF8", "MUXF9", "VCC", "GND", "BUFG", "IBUF", "OBUF", "$assert", "$scopeinfo")
+"""Cells that take no resource of the report: carry chains and multiplexers sit beside the LUTs of their slice."""
+MEMORY_BYTES = 8 << 30
+DEFINES = ("SYNTHESIS", "EQ_LUT6")
+"""Reads the library as synthesis does, popcounts as LUT6 compressors."""
+
+_RUN = """
+import resource, sys
+from pyosys import libyosys
+resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]),) * 2)
+design = libyosys.Design()
+for command in sys.stdin.read().splitlines():
+    design.run_pass(command)
+"""
+
+
+def estimate(
+    files: Iterable[Path], top: str, params: Mapping[str, int | str], family: str = "xcup", cwd: Path = Path(), seconds: int = 900
+) -> Cost:
+    """Resources of the module `top` with these parameters, by Yosys; kept by content.
+
+    cwd: the folder from which the memory images are read. Raises EdgeqError where Yosys fails or takes too long.
+    """
+    files = [Path(f) for f in files]
+    images = [cwd / v for v in params.values() if isinstance(v, str) and v and (cwd / v).is_file()]
+    settings = " ".join(f"-chparam {name} {_constant(value)}" for name, value in params.items())
+    script = [
+        "read_verilog -sv " + " ".join([*(f"-D{d}" for d in DEFINES), *(str(f.resolve()) for f in files)]),
+        f"hierarchy -check -top {top} {settings}",
+        f"synth_xilinx -family {family} -top {top} -flatten -noiopad -noclkbuf",
+        "tee -q -o stat.json stat -json",
+    ]
+    content = [*(line for line in script[1:]), *(f.read_bytes() for f in [*files, *images]), version("pyosys")]
+
+    def build(folder: Path) -> None:
+        for image in images:
+            (folder / image.name).write_bytes(image.read_bytes())
+        _run(script, folder, top, seconds)
+
+    stat = json.loads((cached("yosys", key(content), build) / "stat.json").read_text())
+    return cost_of(stat["design"]["num_cells_by_type"], top)
+
+
+def cost_of(cells: Mapping[str, int], top: str) -> Cost:
+    """Resources of a netlist's cells by type. Raises EdgeqError on a cell that has no place in the count."""
+    tables = (LUTS, FFS, BRAMS, URAMS, DSPS)
+    unknown = [name for name in cells if name not in FREE and not any(name in table for table in tables)]
+    if unknown:
+        raise EdgeqError(f"Yosys left cells that are not counted: {', '.join(sorted(unknown))}", where=top)
+    return Cost(*(sum(table.get(name, 0) * n for name, n in cells.items()) for table in tables))
+
+
+def equivalent(files: Iterable[Path], gold: str, gate: str, defines: Iterable[str] = (), seconds: int = 300) -> bool:
+    """True where two combinational modules with the same ports are equal for every input, by SAT."""
+    files = [Path(f).resolve() for f in files]
+    script = [
+        "read_verilog -sv " + " ".join([*(f"-D{d}" for d in defines), *map(str, files)]),
+        "proc; flatten; opt_clean",
+        f"miter -equiv -flatten -make_outputs {gold} {gate} miter",
+        "hierarchy -top miter",
+        "tee -q -o sat.txt sat -prove trigger 0 -set-def-inputs miter",
+    ]
+
+    def build(folder: Path) -> None:
+        _run(script, folder, f"{gold}, {gate}", seconds)
+
+    folder = cached("sat", key([*script[1:], *(f.read_bytes() for f in files), version("pyosys")]), build)
+    text = (folder / "sat.txt").read_text()
+    proved, refuted = "SUCCESS" in text, "FAIL" in text
+    if proved == refuted:
+        raise EdgeqError("Yosys' SAT solver gave no answer", where=f"{gold}, {gate}")
+    return proved
+
+
+def _constant(value: int | str) -> str:
+    """A parameter as Yosys reads it on a command line: text as the bits of its characters, long integers with their size."""
+    if isinstance(value, str):
+        return f"{8 * max(1, len(value))}'h{value.encode().hex() or '00'}"
+    return str(value) if -(1 << 31) <= value < 1 << 31 else f"{value.bit_length()}'h{value:x}"
+
+
+def _run(script: list[str], folder: Path, where: str, seconds: int) -> None:
+    """Run Yosys commands in `folder`, in a process of its own: it may crash or run out of memory."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _RUN, str(MEMORY_BYTES)], input="\n".join(script), cwd=folder, capture_output=True, text=True,
+            timeout=seconds, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise EdgeqError(f"Yosys took more than {seconds} s", where=where, fix="use --estimate model") from None
+    if done.returncode:
+        tail = "\n".join((done.stdout + done.stderr).splitlines()[-8:])
+        raise EdgeqError(f"Yosys failed ({done.returncode}):\n{tail}", where=where, fix="use --estimate model")
