@@ -242,7 +242,7 @@ def print_report(result: dict[str, Any]) -> None:
     table = Table("operator", "op", "shape", "fold", "cycles", *(n.upper() for n in names), "source", "tree saves")
     for row in result["operators"]:
         notes = row.get("notes", {})
-        saved = 1 - notes["additions"] / notes["additions_direct"] if notes.get("additions_direct") else None
+        saved = 1 - notes["additions"] / notes["direct_additions"] if notes.get("direct_additions") else None
         cells = [
             row["name"],
             row["op"],

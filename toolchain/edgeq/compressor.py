@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from edgeq.errors import EdgeqError
 
@@ -72,7 +72,7 @@ def plan(width: int, bits: int, constant: int, second: bool) -> Plan:
         return Plan(0, (Column((), 0, 0),) * width)
     keep = 0 if second else 1  # bits of a column that the first operand takes
 
-    @lru_cache(maxsize=None)
+    @cache
     def solve(j: int, here: int, above: int, rest: int, part: _Part | None) -> tuple[int, tuple[_Choice, ...]]:
         """Columns j and up: bits here and in the next column, and the constant shifted to here."""
         if j == width:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import ceil
 
 import numpy as np
 
@@ -31,6 +32,21 @@ class Cost:
     def asdict(self) -> dict[str, float]:
         """The keys of report.json; whole numbers without a fraction."""
         return {name: int(v) if float(v).is_integer() else v for name, v in zip(RESOURCES, self.astuple(), strict=True)}
+
+
+LUT_RAM_DEPTH = 64
+"""Words up to which the RTL library builds a memory of LUTs."""
+RAMB36 = ((512, 72), (1024, 36), (2048, 18), (4096, 9), (8192, 4), (16384, 2), (32768, 1))
+"""Shapes of a block RAM, depth by width (UG573)."""
+
+
+def memory_cost(width: int, depth: int, rom: bool = False) -> Cost:
+    """A memory of the RTL library by our model: constants, LUT ROM or LUT RAM (14 bits of 32 words in 8 LUTs), or block RAM."""
+    if depth <= 1 and rom:
+        return Cost()
+    if depth <= LUT_RAM_DEPTH:
+        return Cost(lut=width) if rom else Cost(lut=ceil(depth / 32) * width * 8 / 14)
+    return Cost(bram36=min(ceil(2 * depth / rows) * ceil(width / bits) / 2 for rows, bits in RAMB36))
 
 
 @dataclass(frozen=True)

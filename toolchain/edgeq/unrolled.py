@@ -448,7 +448,7 @@ def _structural(netlist: _Netlist, latency: int, masked: bool) -> tuple[list[str
     def read(bit: _Bit | int, stage: int) -> str:
         if isinstance(bit, int):
             return f"1'b{bit}"
-        there = bit.name if lives[bit.name][0] == stage else f"s{stage}_q[{slot[bit.name][stage]}]"
+        there = bit.name if lives[bit.name][0] == stage else f"s{stage}_{slot[bit.name][stage]}_q"
         return "~" + there if bit.inverted else there
 
     def lines(items: list[str]) -> str:
@@ -459,12 +459,12 @@ def _structural(netlist: _Netlist, latency: int, masked: bool) -> tuple[list[str
         text += ["  logic unused_mask;", "  assign unused_mask = ^mask_i;"]
     for stage, names in enumerate(stages):
         if stage:
-            held = [read(_Bit(name, lives[name][0], 0), stage - 1) for name in reversed(names)]
-            text += [
-                '  (* shreg_extract = "no" *)',
-                f"  logic [{len(names) - 1}:0] s{stage}_q;",
-                f"  always_ff @(posedge clk_i) s{stage}_q <= {{{lines(held)}}};",
-            ]
+            registers = [f"s{stage}_{i}_q" for i in range(len(names))]
+            held = [read(_Bit(name, lives[name][0], 0), stage - 1) for name in names]
+            text.append(f'  (* shreg_extract = "no" *) logic {lines(registers)};')
+            text.append("  always_ff @(posedge clk_i) begin")
+            text += [f"    {register} <= {value};" for register, value in zip(registers, held, strict=True)]
+            text.append("  end")
         cells = [c for c in netlist.cells if c.stage == stage]
         text += [f"  logic {name};" for c in cells for name in c.declares if name.startswith("[")]
         if scalars := [name for c in cells for name in c.declares if not name.startswith("[")]:

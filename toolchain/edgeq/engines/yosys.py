@@ -58,7 +58,7 @@ def estimate(
         f"synth_xilinx -family {family} -top {top} -flatten -noiopad -noclkbuf",
         "tee -q -o stat.json stat -json",
     ]
-    content = [*(line for line in script[1:]), *(f.read_bytes() for f in [*files, *images]), version("pyosys")]
+    content: list[str | bytes] = [*script[1:], *(f.read_bytes() for f in [*files, *images]), version("pyosys")]
 
     def build(folder: Path) -> None:
         for image in images:

@@ -7,23 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
-from math import ceil
 from pathlib import Path
 
 from edgeq.fold import Fold
 from edgeq.graph import Graph, IntType
-from edgeq.hardware import Cost, RtlInstance
+from edgeq.hardware import Cost, RtlInstance, memory_cost
 
 TOP = "eq_top"
 FILE_LIST = "files.f"
 FORK, FIFO = "eq_fork", "eq_fifo"
 LEAST_FIFO = 32
 """Words of the smallest FIFO: what a LUT RAM holds anyway. It covers branches whose pipelines differ in length."""
-LUT_RAM_DEPTH = 64
-"""Words up to which eq_fifo is built of LUT RAM."""
-RAMB36 = ((512, 72), (1024, 36), (2048, 18), (4096, 9), (8192, 4), (16384, 2), (32768, 1))
-"""Shapes of a block RAM, depth by width (UG573)."""
-
 
 @dataclass(frozen=True)
 class Fifo:
@@ -35,12 +29,8 @@ class Fifo:
 
     @property
     def cost(self) -> Cost:
-        """By our model: LUT RAM holds 14 bits in 8 LUTs; pointers and credits take a few more."""
-        control = Cost(lut=30, ff=30)
-        if self.depth <= LUT_RAM_DEPTH:
-            return control + Cost(lut=ceil(self.depth / 32) * self.width * 8 / 14)
-        blocks = min(ceil(2 * self.depth / depth) * ceil(self.width / width) / 2 for depth, width in RAMB36)
-        return control + Cost(lut=self.width * 8 / 14, bram36=blocks)
+        """By our model: the memory, and its pointers and credits."""
+        return memory_cost(self.width, self.depth) + Cost(lut=30, ff=30)
 
 
 @dataclass(frozen=True)

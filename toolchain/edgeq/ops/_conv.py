@@ -9,8 +9,8 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import RtlInstance
-from edgeq.ops import _rtl, _sample
+from edgeq.hardware import Cost, RtlInstance
+from edgeq.ops import _cost, _rtl, _sample
 from edgeq.ops._mac import Mac, exact_matmul, integer_sum
 from edgeq.ops._window import output_size, patches
 
@@ -90,6 +90,10 @@ class Convolution(Mac):
 
     def cycles(self, fold: Fold, *xs: IntType) -> int:
         return _rtl.convolution_cycles(self.window(xs[0]), _rtl.steps(fold, self.channels_out, self.terms))
+
+    def cost(self, fold: Fold, *xs: IntType) -> Cost:
+        (x,) = xs
+        return _cost.layer(self, fold, x, self.accumulator_type(x), self.hardware_rows(), self.window(x), self.groups)
 
     def window(self, x: IntType) -> _rtl.Window:
         """The geometry in hardware."""

@@ -9,8 +9,8 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import RtlInstance
-from edgeq.ops import _rtl
+from edgeq.hardware import Cost, RtlInstance
+from edgeq.ops import _cost, _rtl
 from edgeq.ops._mac import Mac, exact_matmul, integer_sum
 
 if TYPE_CHECKING:
@@ -53,3 +53,7 @@ class FullyConnected(Mac):
 
     def cycles(self, fold: Fold, *xs: IntType) -> int:
         return _rtl.steps(fold, self.channels_out, self.terms)
+
+    def cost(self, fold: Fold, *xs: IntType) -> Cost:
+        (x,) = xs
+        return _cost.layer(self, fold, x, self.accumulator_type(x), self.weight, None)

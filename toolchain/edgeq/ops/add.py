@@ -9,8 +9,8 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import HlsCall, HlsTable, RtlInstance, memory_image, to_bits
-from edgeq.ops import _rtl, _sample
+from edgeq.hardware import Cost, HlsCall, HlsTable, RtlInstance, memory_image, to_bits
+from edgeq.ops import _cost, _rtl, _sample
 from edgeq.ops.threshold import per_channel
 
 if TYPE_CHECKING:
@@ -84,3 +84,13 @@ class Add(Op):
 
     def cycles(self, fold: Fold, *xs: IntType) -> int:
         return xs[0].pixels
+
+    def cost(self, fold: Fold, *xs: IntType) -> Cost:
+        y = self.infer(*xs)
+        bits = y.channels * y.width
+        scale = Cost()
+        for x, multiplier in zip(xs, (self.a, self.b), strict=True):
+            if not np.all(multiplier == 1):
+                of_one = _cost.product(_rtl.value_bits(x), _rtl.signed_bits(int(multiplier.min()), int(multiplier.max())))
+                scale += _cost.scaled(of_one, x.channels)
+        return scale + Cost(lut=1.2 * bits, ff=3 * bits) + _cost.fifo(bits, 8)

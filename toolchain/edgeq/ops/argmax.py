@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import HlsCall, RtlInstance
-from edgeq.ops import _rtl, _sample
+from edgeq.hardware import Cost, HlsCall, RtlInstance
+from edgeq.ops import _cost, _rtl, _sample
 
 if TYPE_CHECKING:
     from edgeq.fold import Fold
@@ -46,3 +46,9 @@ class Argmax(Op):
 
     def cycles(self, fold: Fold, *xs: IntType) -> int:
         return xs[0].pixels
+
+    def cost(self, fold: Fold, *xs: IntType) -> Cost:
+        (x,) = xs
+        y = self.infer(x)
+        bits = x.width + y.width
+        return Cost(lut=(x.channels - 1) * 1.5 * bits, ff=x.channels * bits) + _cost.fifo(y.width, 8)

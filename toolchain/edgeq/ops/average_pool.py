@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import HlsCall, RtlInstance
-from edgeq.ops import _rtl, _sample
+from edgeq.hardware import Cost, HlsCall, RtlInstance
+from edgeq.ops import _cost, _rtl, _sample
 from edgeq.ops._hls import ap_type, window
 from edgeq.ops._window import output_size, patches
 
@@ -63,6 +63,12 @@ class AveragePool(Op):
 
     def cycles(self, fold: Fold, *xs: IntType) -> int:
         return self.window(xs[0]).positions
+
+    def cost(self, fold: Fold, *xs: IntType) -> Cost:
+        (x,) = xs
+        terms, y = self.kernel[0] * self.kernel[1], self.infer(x)
+        adders = Cost(lut=x.channels * (terms - 1) * (x.width + 2), ff=x.channels * terms * (x.width + 1))
+        return _cost.window(self.window(x), x.channels * x.width) + adders + _cost.fifo(y.channels * y.width, 16)
 
     def window(self, x: IntType) -> _rtl.Window:
         """The geometry in hardware."""

@@ -10,8 +10,8 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import HlsCall, RtlInstance
-from edgeq.ops import _rtl, _sample
+from edgeq.hardware import Cost, HlsCall, RtlInstance
+from edgeq.ops import _cost, _rtl, _sample
 
 if TYPE_CHECKING:
     from edgeq.fold import Fold
@@ -53,3 +53,7 @@ class Concat(Op):
 
     def cycles(self, fold: Fold, *xs: IntType) -> int:
         return xs[0].pixels
+
+    def cost(self, fold: Fold, *xs: IntType) -> Cost:
+        y = self.infer(*xs)
+        return _cost.fifo(y.channels * y.width, 4)

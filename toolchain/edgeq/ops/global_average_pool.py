@@ -9,8 +9,8 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import HlsCall, RtlInstance
-from edgeq.ops import _rtl, _sample
+from edgeq.hardware import Cost, HlsCall, RtlInstance
+from edgeq.ops import _cost, _rtl, _sample
 from edgeq.ops._hls import ap_type
 
 if TYPE_CHECKING:
@@ -55,3 +55,8 @@ class GlobalAveragePool(Op):
 
     def cycles(self, fold: Fold, *xs: IntType) -> int:
         return xs[0].pixels
+
+    def cost(self, fold: Fold, *xs: IntType) -> Cost:
+        y = self.infer(*xs)
+        bits = y.channels * y.width
+        return Cost(lut=1.5 * bits, ff=bits) + _cost.fifo(bits, 4)

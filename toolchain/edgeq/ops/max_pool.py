@@ -10,8 +10,8 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import HlsCall, RtlInstance
-from edgeq.ops import _rtl, _sample
+from edgeq.hardware import Cost, HlsCall, RtlInstance
+from edgeq.ops import _cost, _rtl, _sample
 from edgeq.ops._hls import window
 from edgeq.ops._window import output_size, patches
 
@@ -104,6 +104,12 @@ class MaxPool(Op):
 
     def cycles(self, fold: Fold, *xs: IntType) -> int:
         return self.window(xs[0]).positions
+
+    def cost(self, fold: Fold, *xs: IntType) -> Cost:
+        (x,) = xs
+        taps, bits = self.kernel[0] * self.kernel[1], x.channels * x.width
+        compare = Cost(lut=bits * (taps - 1) * (0.25 if x.width == 1 else 1.5), ff=bits * taps / 2)
+        return _cost.window(self.window(x), bits) + compare + _cost.fifo(bits, 16)
 
     def window(self, x: IntType) -> _rtl.Window:
         """The geometry in hardware."""

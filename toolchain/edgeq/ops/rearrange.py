@@ -9,8 +9,8 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import HlsCall, RtlInstance
-from edgeq.ops import _sample
+from edgeq.hardware import Cost, HlsCall, RtlInstance
+from edgeq.ops import _cost, _sample
 
 if TYPE_CHECKING:
     from edgeq.fold import Fold
@@ -87,3 +87,11 @@ class Rearrange(Op):
 
     def cycles(self, fold: Fold, *xs: IntType) -> int:
         return max(xs[0].pixels, self.infer(*xs).pixels)
+
+    def cost(self, fold: Fold, *xs: IntType) -> Cost:
+        (x,) = xs
+        y = self.infer(x)
+        frame = x.size * x.width
+        if x.pixels == 1 and y.pixels == 1:
+            return _cost.fifo(frame, 2)
+        return Cost(lut=frame * min(1.0, 0.4 * (y.pixels - 1)) + 60, ff=2 * frame + 40)

@@ -9,8 +9,8 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op, range_width
-from edgeq.hardware import HlsCall, HlsTable, RtlInstance, to_bits
-from edgeq.ops import _rtl, _sample
+from edgeq.hardware import Cost, HlsCall, HlsTable, RtlInstance, to_bits
+from edgeq.ops import _cost, _rtl, _sample
 from edgeq.ops._hls import rows_a_cycle
 from edgeq.ops.threshold import per_channel
 
@@ -146,15 +146,28 @@ class Requantize(Op):
     def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
         return _rtl.pointwise(self, xs[0], self.infer(*xs))
 
+    def widths(self, x: IntType) -> tuple[int, int]:
+        """Bits of a multiplier and of x*multiplier + offset in two's complement."""
+        product = self.product_type(x)
+        ends = (product.lo, product.hi, int(self.offset.min()), int(self.offset.max()))
+        multiplier_bits = _rtl.signed_bits(int(self.multiplier.min()), int(self.multiplier.max()))
+        return multiplier_bits, max(_rtl.signed_bits(min(ends), max(ends)), self.shift + 1)
+
     def rtl_post(self, x: IntType, bits: int) -> _rtl.Post:
         """For eq_requantize.sv, whose products wrap: only x*multiplier + offset has to fit."""
-        y, product = self.infer(x), self.product_type(x)
-        multiplier_bits = _rtl.signed_bits(int(self.multiplier.min()), int(self.multiplier.max()))
-        ends = (product.lo, product.hi, int(self.offset.min()), int(self.offset.max()))
-        sum_bits = max(_rtl.signed_bits(min(ends), max(ends)), self.shift + 1)
+        y = self.infer(x)
+        multiplier_bits, sum_bits = self.widths(x)
         config = (multiplier_bits, y.lo, y.hi, sum_bits, self.shift, int(self.rounding == "half_even"))
         fields = [to_bits(self.multiplier[:, None], multiplier_bits), to_bits(self.offset[:, None], sum_bits)]
         return _rtl.Post.of(2, y, *config, bits=np.hstack(fields))
 
     def cycles(self, fold: Fold, *xs: IntType) -> int:
         return xs[0].pixels
+
+    def cost(self, fold: Fold, *xs: IntType) -> Cost:
+        return _cost.pointwise(self, xs[0], self.infer(*xs))
+
+    def cost_post(self, x: IntType, bits: int, lanes: int, words: int) -> Cost:
+        """Of `lanes` values at a time, each for `words` channels in turn."""
+        multiplier_bits, sum_bits = self.widths(x)
+        return _cost.requantize(bits, multiplier_bits, sum_bits, self.infer(x).width, lanes, words)

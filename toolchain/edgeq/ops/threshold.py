@@ -9,8 +9,8 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import HlsCall, HlsTable, RtlInstance, to_bits
-from edgeq.ops import _rtl, _sample
+from edgeq.hardware import Cost, HlsCall, HlsTable, RtlInstance, to_bits
+from edgeq.ops import _cost, _rtl, _sample
 from edgeq.ops._hls import rows_a_cycle
 
 if TYPE_CHECKING:
@@ -124,6 +124,13 @@ class Threshold(Op):
 
     def cycles(self, fold: Fold, *xs: IntType) -> int:
         return xs[0].pixels
+
+    def cost(self, fold: Fold, *xs: IntType) -> Cost:
+        return _cost.pointwise(self, xs[0], self.infer(*xs))
+
+    def cost_post(self, x: IntType, bits: int, lanes: int, words: int) -> Cost:
+        """Of `lanes` values at a time, each for `words` channels in turn."""
+        return _cost.threshold(self.levels, bits, lanes, words)
 
 
 def per_channel(values: np.ndarray, x: np.ndarray) -> np.ndarray:

@@ -9,8 +9,8 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import HlsCall, RtlInstance
-from edgeq.ops import _sample
+from edgeq.hardware import Cost, HlsCall, RtlInstance, memory_cost
+from edgeq.ops import _cost, _sample
 
 if TYPE_CHECKING:
     from edgeq.fold import Fold
@@ -59,3 +59,8 @@ class Upsample(Op):
 
     def cycles(self, fold: Fold, *xs: IntType) -> int:
         return self.infer(*xs).pixels
+
+    def cost(self, fold: Fold, *xs: IntType) -> Cost:
+        (x,) = xs
+        bits = x.channels * x.width
+        return memory_cost(bits, max(2, x.shape[2])) + Cost(lut=bits, ff=bits) + _cost.fifo(bits, 8)

@@ -1,0 +1,142 @@
+"""RTL simulation against hls4ml's own C simulation of the same dense network, in one run on the same frames."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+import hls4ml
+import numpy as np
+import torch
+from brevitas.core.restrict_val import RestrictValueType
+from brevitas.core.scaling import ScalingImplType
+from brevitas.nn import QuantIdentity, QuantLinear, QuantReLU
+from brevitas.quant import Int8ActPerTensorFixedPoint, Int8WeightPerTensorFixedPoint, Uint8ActPerTensorFixedPoint
+from common import best_rates, json_option, show
+from edgeq.board import board
+from edgeq.engines.hls import HlsEngine
+from edgeq.engines.reference import ReferenceEngine
+from edgeq.engines.verilator import VerilatorEngine
+from edgeq.fold import choose
+from edgeq.frontend import brevitas
+from edgeq.frontend.qonnx import apply_tail, import_qonnx, input_floats
+from edgeq.lower import hls, rtl
+from edgeq.passes import hardware_passes
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.util.cleanup import cleanup_model
+from torch import nn
+
+SIZES = (16, 64, 32, 32, 5)
+BOARD = "ultra96"
+
+
+class _Const:
+    scaling_impl_type = ScalingImplType.CONST
+    restrict_scaling_type = RestrictValueType.POWER_OF_TWO
+
+
+class _Input(_Const, Int8ActPerTensorFixedPoint):
+    """ap_fixed<16,6>, as hls4ml's own jet-tagging examples."""
+
+    bit_width, min_val, max_val = 16, -32.0, 32.0
+
+
+class _Weight(_Const, Int8WeightPerTensorFixedPoint):
+    bit_width, scaling_const = 6, 1.0
+
+
+class _Activation(_Const, Uint8ActPerTensorFixedPoint):
+    bit_width, min_val, max_val = 6, 0.0, 8.0
+
+
+def network() -> nn.Module:
+    """A dense network as large as hls4ml's jet tagger, 6-bit weights and activations, random weights (seed 0)."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        layers: list[nn.Module] = [QuantIdentity(act_quant=_Input)]
+        for inputs, outputs in zip(SIZES[:-1], SIZES[1:], strict=True):
+            layers.append(QuantLinear(inputs, outputs, bias=False, weight_quant=_Weight))
+            layers.append(QuantReLU(act_quant=_Activation))
+    return nn.Sequential(*layers[:-1]).eval()
+
+
+def hls4ml_project(source: Path, folder: Path) -> Any:
+    """The model as hls4ml converts it on its own, compiled; every setting is its default but the default precision."""
+    with brevitas.quiet():
+        model = cleanup_model(ModelWrapper(str(source)))
+        config = hls4ml.utils.config_from_onnx_model(
+            model, granularity="name", backend="Vitis", default_precision="fixed<32,16>"
+        )
+        project = hls4ml.converters.convert_from_onnx_model(model, output_dir=str(folder), backend="Vitis", hls_config=config)
+        project.compile()
+    return project
+
+
+@click.command()
+@click.option("--frames", default=2000, show_default=True, help="Frames a call.")
+@click.option("--seconds", default=15.0, show_default=True, help="Time to measure for.")
+@json_option
+def main(frames: int, seconds: float, json_file: Path | None) -> None:
+    """Build the network three times, run all three, compare every output."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        source = folder / "dense.onnx"
+        brevitas.export_module(network(), (1, SIZES[0]), source)
+        graph = import_qonnx(source)
+        codes = graph.input_type.random(np.random.default_rng(0), frames)
+        floats = np.ascontiguousarray(input_floats(graph, codes).astype(np.float32))
+        expected = apply_tail(graph, ReferenceEngine(graph).run(codes))
+
+        hardware = hardware_passes(graph)
+        target = board(BOARD)
+        folds = choose(hardware, target)
+        output = hardware.types()[hardware.output]
+        builds: dict[str, float] = {}
+
+        def timed(name: str, build: Callable[[], Any]) -> Any:
+            start = time.perf_counter()
+            made = build()
+            builds[name] = time.perf_counter() - start
+            return made
+
+        def build_rtl() -> VerilatorEngine:
+            rtl.lower(hardware, folds, folder / "rtl")
+            return VerilatorEngine(folder / "rtl", hardware.input_type, output)
+
+        def build_hls() -> HlsEngine:
+            hls.lower(hardware, folds, target, folder / "hls")
+            return HlsEngine(folder / "hls")
+
+        project = timed("hls4ml", lambda: hls4ml_project(source, folder / "hls4ml"))
+        ours_hls, ours_rtl = timed("hls", build_hls), timed("rtl", build_rtl)
+        engines: dict[str, tuple[str, Callable[[], np.ndarray]]] = {
+            "hls4ml": ("C++ of hls4ml's own layers (csim)", partial(project.predict, floats)),
+            "hls": ("C++ of edgeq (csim)", partial(ours_hls.run, codes)),
+            "rtl": ("Verilog of edgeq (Verilator)", partial(ours_rtl.run, codes)),
+        }
+        wrong = {}
+        for name, (_, run) in engines.items():
+            y = run()
+            found = y.reshape(expected.shape) if name == "hls4ml" else apply_tail(graph, y)
+            wrong[name] = int(np.count_nonzero(found != expected))
+        rates = best_rates({name: (run, frames) for name, (_, run) in engines.items()}, seconds)
+    rows = [
+        {
+            "simulation": title, "frames/s": rates[name], "times hls4ml": rates[name] / rates["hls4ml"],
+            "differing values": f"{wrong[name]:,} / {expected.size:,}", "build s": builds[name],
+            "cycles/frame": ours_rtl.cycles_per_frame if name == "rtl" else "-", "kind": "measured; simulated",
+        }
+        for name, (title, _) in engines.items()
+    ]  # fmt: skip
+    show(f"dense {'-'.join(map(str, SIZES))}, 6 bit, folded for {target.title}: simulators", rows, json_file, frames=frames)
+    if any(wrong.values()):
+        raise click.ClickException("the simulations disagree")
+
+
+if __name__ == "__main__":
+    main()
