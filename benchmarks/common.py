@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +15,25 @@ from rich.table import Table
 json_option = click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the rows to FILE as JSON.")
 
 
-def best_rates(engines: dict[str, tuple[Callable[[], object], int]], seconds: float, rounds: int = 3) -> dict[str, float]:
-    """Frames a second of each engine: the best of its calls, of which each engine has its share of `seconds`.
+def mean_rates(engines: Mapping[str, tuple[Callable[[], object], int]], seconds: float, rounds: int = 10) -> dict[str, float]:
+    """Frames a second of each engine, over all of its share of `seconds`.
 
-    engines: name -> (one call, frames a call). They take turns, so that what else the machine does hits all of them; the
-    best call is the one that it hit least. The first call of each warms up and does not count.
+    engines: name -> (one call, frames a call). They take turns, so that what else the machine does hits all of them alike; a
+    best call would favour the engine of the shorter calls. The first call of each warms up and does not count.
     """
     for call, _ in engines.values():
         call()
-    best = dict.fromkeys(engines, float("inf"))
+    calls = dict.fromkeys(engines, 0)
+    spent = dict.fromkeys(engines, 0.0)
     for _ in range(rounds):
         for name, (call, _) in engines.items():
-            end = time.perf_counter() + seconds / rounds / len(engines)
-            while True:
-                start = time.perf_counter()
+            start = now = time.perf_counter()
+            while now < start + seconds / rounds / len(engines):
                 call()
+                calls[name] += 1
                 now = time.perf_counter()
-                best[name] = min(best[name], now - start)
-                if now > end:
-                    break
-    return {name: frames / best[name] for name, (_, frames) in engines.items()}
+            spent[name] += now - start
+    return {name: calls[name] * frames / spent[name] for name, (_, frames) in engines.items()}
 
 
 def show(title: str, rows: Sequence[dict[str, Any]], json_file: Path | None, **notes: Any) -> None:

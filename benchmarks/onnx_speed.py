@@ -9,15 +9,16 @@ from typing import Any
 
 import click
 import numpy as np
-from common import best_rates, json_option, show
-from edgeq.engines.ort import OrtEngine
-from edgeq.frontend import brevitas
-from edgeq.frontend.qonnx import apply_tail, import_qonnx, input_codes
-from edgeq.lower.onnx import save
+from common import json_option, mean_rates, show
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.core.onnx_exec import execute_onnx
 from qonnx.transformation.change_batchsize import ChangeBatchSize
 from qonnx.util.cleanup import cleanup_model
+
+from edgeq.engines.ort import OrtEngine
+from edgeq.frontend import brevitas
+from edgeq.frontend.qonnx import apply_tail, import_qonnx, input_codes
+from edgeq.lower.onnx import save
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = f"{ROOT}/examples/cnv/model.py:model"
@@ -51,13 +52,13 @@ def main(seconds: float, threads: int, json_file: Path | None) -> None:
         if not np.array_equal(found.astype(np.float32).argmax(axis=1), expected.argmax(axis=1)):
             raise click.ClickException("the two engines disagree: run `edgeq verify`")
         calls = {
-            "qonnx execution": (partial(execute_onnx, model, {float_input: x}), batch),
-            "integer ONNX in onnxruntime": (partial(engine.run_batch, stored), batch),
+            "qonnx": (partial(execute_onnx, model, {float_input: x}), batch),
+            "integer ONNX": (partial(engine.run_batch, stored), batch),
         }
-        rates = best_rates(calls, seconds)
-        slow = rates["qonnx execution"]
+        rates = mean_rates(calls, seconds)
+        slow = rates["qonnx"]
         rows += [
-            {"batch": batch, "engine": name, "frames/s": rate, "times qonnx": rate / slow, "kind": "measured"}
+            {"batch": batch, "engine": name, "frames/s": rate, "x qonnx": rate / slow, "kind": "measured"}
             for name, rate in rates.items()
         ]
     show("CNV-1W1A, 32x32x3, random weights: ONNX engines", rows, json_file)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,14 @@ import numpy as np
 import torch
 from brevitas.core.restrict_val import RestrictValueType
 from brevitas.core.scaling import ScalingImplType
+from brevitas.inject import ExtendedInjector
 from brevitas.nn import QuantIdentity, QuantLinear, QuantReLU
 from brevitas.quant import Int8ActPerTensorFixedPoint, Int8WeightPerTensorFixedPoint, Uint8ActPerTensorFixedPoint
-from common import best_rates, json_option, show
+from common import json_option, mean_rates, show
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.util.cleanup import cleanup_model
+from torch import nn
+
 from edgeq.board import board
 from edgeq.engines.hls import HlsEngine
 from edgeq.engines.reference import ReferenceEngine
@@ -27,15 +32,12 @@ from edgeq.frontend import brevitas
 from edgeq.frontend.qonnx import apply_tail, import_qonnx, input_floats
 from edgeq.lower import hls, rtl
 from edgeq.passes import hardware_passes
-from qonnx.core.modelwrapper import ModelWrapper
-from qonnx.util.cleanup import cleanup_model
-from torch import nn
 
 SIZES = (16, 64, 32, 32, 5)
 BOARD = "ultra96"
 
 
-class _Const:
+class _Const(ExtendedInjector):
     scaling_impl_type = ScalingImplType.CONST
     restrict_scaling_type = RestrictValueType.POWER_OF_TWO
 
@@ -59,7 +61,7 @@ def network() -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         layers: list[nn.Module] = [QuantIdentity(act_quant=_Input)]
-        for inputs, outputs in zip(SIZES[:-1], SIZES[1:], strict=True):
+        for inputs, outputs in pairwise(SIZES):
             layers.append(QuantLinear(inputs, outputs, bias=False, weight_quant=_Weight))
             layers.append(QuantReLU(act_quant=_Activation))
     return nn.Sequential(*layers[:-1]).eval()
@@ -69,9 +71,7 @@ def hls4ml_project(source: Path, folder: Path) -> Any:
     """The model as hls4ml converts it on its own, compiled; every setting is its default but the default precision."""
     with brevitas.quiet():
         model = cleanup_model(ModelWrapper(str(source)))
-        config = hls4ml.utils.config_from_onnx_model(
-            model, granularity="name", backend="Vitis", default_precision="fixed<32,16>"
-        )
+        config = hls4ml.utils.config_from_onnx_model(model, granularity="name", backend="Vitis", default_precision="fixed<32,16>")
         project = hls4ml.converters.convert_from_onnx_model(model, output_dir=str(folder), backend="Vitis", hls_config=config)
         project.compile()
     return project
@@ -96,40 +96,27 @@ def main(frames: int, seconds: float, json_file: Path | None) -> None:
         target = board(BOARD)
         folds = choose(hardware, target)
         output = hardware.types()[hardware.output]
-        builds: dict[str, float] = {}
-
-        def timed(name: str, build: Callable[[], Any]) -> Any:
-            start = time.perf_counter()
-            made = build()
-            builds[name] = time.perf_counter() - start
-            return made
-
-        def build_rtl() -> VerilatorEngine:
-            rtl.lower(hardware, folds, folder / "rtl")
-            return VerilatorEngine(folder / "rtl", hardware.input_type, output)
-
-        def build_hls() -> HlsEngine:
-            hls.lower(hardware, folds, target, folder / "hls")
-            return HlsEngine(folder / "hls")
-
-        project = timed("hls4ml", lambda: hls4ml_project(source, folder / "hls4ml"))
-        ours_hls, ours_rtl = timed("hls", build_hls), timed("rtl", build_rtl)
+        rtl.lower(hardware, folds, folder / "rtl")
+        hls.lower(hardware, folds, target, folder / "hls")
+        project = hls4ml_project(source, folder / "hls4ml")
+        ours_hls = HlsEngine(folder / "hls")
+        ours_rtl = VerilatorEngine(folder / "rtl", hardware.input_type, output)
         engines: dict[str, tuple[str, Callable[[], np.ndarray]]] = {
-            "hls4ml": ("C++ of hls4ml's own layers (csim)", partial(project.predict, floats)),
-            "hls": ("C++ of edgeq (csim)", partial(ours_hls.run, codes)),
-            "rtl": ("Verilog of edgeq (Verilator)", partial(ours_rtl.run, codes)),
+            "hls4ml": ("hls4ml C++", partial(project.predict, floats)),
+            "hls": ("edgeq C++", partial(ours_hls.run, codes)),
+            "rtl": ("edgeq Verilog", partial(ours_rtl.run, codes)),
         }
         wrong = {}
         for name, (_, run) in engines.items():
             y = run()
             found = y.reshape(expected.shape) if name == "hls4ml" else apply_tail(graph, y)
             wrong[name] = int(np.count_nonzero(found != expected))
-        rates = best_rates({name: (run, frames) for name, (_, run) in engines.items()}, seconds)
+        rates = mean_rates({name: (run, frames) for name, (_, run) in engines.items()}, seconds)
     rows = [
         {
-            "simulation": title, "frames/s": rates[name], "times hls4ml": rates[name] / rates["hls4ml"],
-            "differing values": f"{wrong[name]:,} / {expected.size:,}", "build s": builds[name],
-            "cycles/frame": ours_rtl.cycles_per_frame if name == "rtl" else "-", "kind": "measured; simulated",
+            "engine": title, "frames/s": rates[name], "x hls4ml": rates[name] / rates["hls4ml"],
+            "differing": f"{wrong[name]:,}/{expected.size:,}",
+            "cycles": ours_rtl.cycles_per_frame if name == "rtl" else "-", "kind": "simulated",
         }
         for name, (title, _) in engines.items()
     ]  # fmt: skip

@@ -145,31 +145,34 @@ def mismatches(expected: np.ndarray, y: np.ndarray) -> int:
     return int(np.count_nonzero(y != expected))
 
 
-def folds_of(graph: Graph, fold: Fold) -> dict[str, Fold]:
+def folds_of(case: Case, fold: Fold) -> dict[str, Fold]:
     """The operator under test built as `fold` says, its helpers as fast as they go."""
-    types = graph.types()
-    return {n.name: fold if n.name == "op" else n.op.folds(*(types[i] for i in n.inputs))[-1] for n in graph.nodes}
+    types = case.built.types()
+    return {n.name: fold if n.name == "op" else n.op.folds(*(types[i] for i in n.inputs))[-1] for n in case.built.nodes}
 
 
-def verilog(case: Case, fold: Fold, folder: Path) -> tuple[VerilatorEngine, int]:
-    """The simulation of a case, and the cycles a frame that its operators declare."""
-    folds, types = folds_of(case.built, fold), case.built.types()
-    lower_rtl.lower(case.built, folds, folder)
-    cycles = max(n.op.cycles(folds[n.name], *(types[i] for i in n.inputs)) for n in case.built.nodes)
-    return VerilatorEngine(folder, case.built.input_type, types["y"]), cycles
+def simulation(graph: Graph, folder: Path, lut6: bool = False) -> VerilatorEngine:
+    """The engine of the design of `graph` that lies in `folder`."""
+    return VerilatorEngine(folder, graph.input_type, graph.types()[graph.output], lut6=lut6)
 
 
-def check_verilog(case: Case, fold: Fold, folder: Path) -> None:
-    """Lint, equality without and with random stalls on both sides, and the declared rate."""
-    engine, cycles = verilog(case, fold, folder)
+def check_verilog(graph: Graph, folds: dict[str, Fold], x: np.ndarray, y: np.ndarray, folder: Path) -> int:
+    """Lint, equality without and with random stalls on both sides, and with LUT6 popcounts; returns the cycles a frame."""
+    lower_rtl.lower(graph, folds, folder)
     assert lint(folder) == ""
-    for stalls in STALLS:
-        assert mismatches(case.y, engine.run(case.x, stalls=stalls)) == 0, f"{fold}: values differ with stalls {stalls}"
-        if stalls is None:
-            assert engine.cycles_per_frame == cycles, f"{fold}: {engine.cycles_per_frame} cycles a frame, not {cycles}"
-    if "eq_popcount.sv" in (folder / lower_rtl.FILE_LIST).read_text():
-        trees = VerilatorEngine(folder, engine.input, engine.output, lut6=True)
-        assert mismatches(case.y, trees.run(case.x)) == 0, f"{fold}: values differ with LUT6 popcounts"
+    engine = simulation(graph, folder)
+    for stalls in reversed(STALLS):
+        assert mismatches(y, engine.run(x, stalls=stalls)) == 0, f"{folds}: values differ with stalls {stalls}"
+    cycles = engine.cycles_per_frame
+    if any("EQ_LUT6" in path.read_text() for path in folder.glob("*.sv")):
+        assert mismatches(y, simulation(graph, folder, lut6=True).run(x)) == 0, f"{folds}: values differ with LUT6 popcounts"
+    return cycles
+
+
+def declared_cycles(graph: Graph, folds: dict[str, Fold]) -> int:
+    """The cycles a frame of the slowest operator, as it declares them."""
+    types = graph.types()
+    return max(n.op.cycles(folds[n.name], *(types[i] for i in n.inputs)) for n in graph.nodes)
 
 
 def onnx_mismatches(case: Case, folder: Path) -> int:

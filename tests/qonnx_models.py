@@ -32,7 +32,9 @@ class Builder:
 
     def op(self, op_type: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
         name = f"t{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op_type, list(inputs), [name], name=f"n{len(self.nodes)}", domain=domain, **attributes))
+        self.nodes.append(
+            helper.make_node(op_type, list(inputs), [name], name=f"n{len(self.nodes)}", domain=domain, **attributes)
+        )
         return name
 
     def quant(
@@ -56,7 +58,9 @@ class Builder:
 
     def model(self, *outputs: str, batch: Any = 1, kind: int = TensorProto.FLOAT) -> onnx.ModelProto:
         source = helper.make_tensor_value_info("x", kind, [batch, *self.shape])
-        made = helper.make_graph(self.nodes, "g", [source], [helper.make_empty_tensor_value_info(y) for y in outputs], self.stored)
+        made = helper.make_graph(
+            self.nodes, "g", [source], [helper.make_empty_tensor_value_info(y) for y in outputs], self.stored
+        )
         opsets = [helper.make_opsetid("", self.opset), helper.make_opsetid(DOMAIN, 2)]
         model = helper.make_model(made, opset_imports=opsets)
         model.ir_version = 10

@@ -51,9 +51,18 @@ small = st.fractions(min_value=-3, max_value=3, max_denominator=16)
 maybe = st.none() | st.fractions(min_value=-40, max_value=40, max_denominator=4)
 
 
-@given(a=small, b=small, low=maybe, high=maybe, mode=st.sampled_from(sorted(set(ROUNDINGS.values()) | {SIGN})), zero=st.integers(-3, 3))
-@settings(max_examples=300, deadline=None)
-def test_thresholds_equal_the_chain(a: Fraction, b: Fraction, low: Fraction | None, high: Fraction | None, mode: str, zero: int) -> None:
+@given(
+    a=small,
+    b=small,
+    low=maybe,
+    high=maybe,
+    mode=st.sampled_from(sorted(set(ROUNDINGS.values()) | {SIGN})),
+    zero=st.integers(-3, 3),
+)
+@settings(max_examples=300)
+def test_thresholds_equal_the_chain(
+    a: Fraction, b: Fraction, low: Fraction | None, high: Fraction | None, mode: str, zero: int
+) -> None:
     if low is not None and high is not None and low > high:
         low, high = high, low
     q = Quantizer((Fraction(1),), 0 if mode == SIGN else zero, *((-1, 1) if mode == SIGN else (-7, 8)), mode)
@@ -69,10 +78,10 @@ def test_thresholds_equal_the_chain(a: Fraction, b: Fraction, low: Fraction | No
 
 
 @given(
-    a=st.floats(0.001, 0.2), b=st.floats(-9, 9), sign=st.sampled_from([-1, 1]), mode=st.sampled_from(sorted(set(ROUNDINGS.values()))),
+    a=st.floats(0.001, 0.2), b=st.floats(-9, 9), sign=st.sampled_from([-1, 1]), mode=st.sampled_from(sorted(ROUNDINGS.values())),
     zero=st.integers(0, 5), relu=st.booleans(),
 )  # fmt: skip
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20)
 def test_requantization_equals_the_chain(a: float, b: float, sign: int, mode: str, zero: int, relu: bool) -> None:
     lanes = tuple(Lane(Fraction(sign * a * k), Fraction(b), Fraction(0) if relu else None) for k in (1, 3))
     q = Quantizer((Fraction(1),), zero, 0, 255, mode)
@@ -84,7 +93,9 @@ def test_requantization_equals_the_chain(a: float, b: float, sign: int, mode: st
 
 
 def test_power_of_two_scales_become_a_plain_shift() -> None:
-    op = integer_operator((Lane(Fraction(1, 64)),), Quantizer((Fraction(1),), 0, -128, 127, "HALF_EVEN"), IntType((1,), -9999, 9999))
+    op = integer_operator(
+        (Lane(Fraction(1, 64)),), Quantizer((Fraction(1),), 0, -128, 127, "HALF_EVEN"), IntType((1,), -9999, 9999)
+    )
     assert isinstance(op, Requantize)
     assert (op.multiplier.tolist(), op.offset.tolist(), op.shift, op.rounding) == ([1], [0], 6, "half_even")
 
@@ -102,7 +113,9 @@ def test_chains_that_no_shift_equals_become_thresholds() -> None:
 
 
 def test_a_lane_composes_clips_in_any_order() -> None:
-    lane = Lane(Fraction(2)).clipped(Fraction(-3), Fraction(5)).scaled(Fraction(-1)).shifted(Fraction(1)).clipped(Fraction(0), None)
+    lane = (
+        Lane(Fraction(2)).clipped(Fraction(-3), Fraction(5)).scaled(Fraction(-1)).shifted(Fraction(1)).clipped(Fraction(0), None)
+    )
     for v in range(-6, 7):
         assert lane.value(v) == max(1 - min(max(2 * v, -3), 5), 0)
 
@@ -177,10 +190,12 @@ def test_constant_subgraphs_fold(tmp_path: Path) -> None:
     y = b.op("MatMul", x, b.op("Transpose", b.weight(RNG.normal(size=(3, 4))), perm=[1, 0]))
     y = b.op("Mul", b.op("Div", y, b.op("Pow", b.const(318.2), b.const(0.5))), b.op("Constant", value_float=0.5))
     graph = check(b.model(y), tmp_path)
-    assert graph.meta["real"]["x"]["scale"] == ["1/4"]
+    assert graph.meta["real"][graph.meta["input"]["quantizer"]]["scale"] == ["1/4"]
 
 
-@pytest.mark.parametrize("pads", [{"auto_pad": "SAME_UPPER"}, {"auto_pad": "SAME_LOWER"}, {"auto_pad": "VALID"}, {"pads": [0, 1, 2, 1]}])
+@pytest.mark.parametrize(
+    "pads", [{"auto_pad": "SAME_UPPER"}, {"auto_pad": "SAME_LOWER"}, {"auto_pad": "VALID"}, {"pads": [0, 1, 2, 1]}]
+)
 def test_convolution_geometry(pads: dict[str, object], tmp_path: Path) -> None:
     b = Builder(4, 6, 5)
     x = b.quant("x", 0.25, 5)
@@ -220,7 +235,8 @@ def test_gemm(alpha: float, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "attributes", [{"ceil_mode": 1}, {"pads": [1, 0, 0, 1]}, {"auto_pad": "SAME_UPPER"}, {"dilations": [2, 1]}, {"strides": [3, 2]}]
+    "attributes",
+    [{"ceil_mode": 1}, {"pads": [1, 0, 0, 1]}, {"auto_pad": "SAME_UPPER"}, {"dilations": [2, 1]}, {"strides": [3, 2]}],
 )
 def test_max_pool_of_a_falling_chain(attributes: dict[str, object], tmp_path: Path) -> None:
     b = Builder(2, 5, 6)
@@ -368,7 +384,9 @@ def test_equal_quantizers_in_a_row_are_one(tmp_path: Path) -> None:
     assert len(graph.meta["quantizers"]) == 4
 
 
-@pytest.mark.parametrize("weight", [[[1.0, -1.0], [-1.0, 1.0]], [[0.3, -0.3], [0.3, 0.3]], [[0.5, -1.25], [3.75, 0.0]], [[0.3, 0.0], [0.0, -0.3]]])
+@pytest.mark.parametrize(
+    "weight", [[[1.0, -1.0], [-1.0, 1.0]], [[0.3, -0.3], [0.3, 0.3]], [[0.5, -1.25], [3.75, 0.0]], [[0.3, 0.0], [0.0, -0.3]]]
+)
 def test_folded_weights(weight: list[list[float]], tmp_path: Path) -> None:
     b = Builder(2)
     graph = check(b.model(b.op("MatMul", b.sign("x"), b.const(weight))), tmp_path)
@@ -409,10 +427,18 @@ def test_input_codes_are_exact_at_every_boundary() -> None:
         x = b.quant(b.op("Sub", b.op("Mul", "x", b.const([[0.7, -1.3]])), b.const(0.1)), 0.3, 4, mode=mode)
         graph = import_qonnx(b.model(b.op("MatMul", x, b.weight(np.eye(2)))))
         middle = RNG.uniform(-5, 5, size=400).astype(np.float32)
-        near = [np.nextafter(np.float32((0.3 * k / 2 + 0.1) / s), np.float32(d)) for k in range(-18, 18) for s in (0.7, -1.3) for d in (-9, 9)]
+        near = [
+            np.nextafter(np.float32((0.3 * k / 2 + 0.1) / s), np.float32(d))
+            for k in range(-18, 18)
+            for s in (0.7, -1.3)
+            for d in (-9, 9)
+        ]
         values = np.concatenate([middle, np.array(near, np.float32)])
         q = Quantizer((Fraction(1),), 0, -8, 7, ROUNDINGS[mode])
-        steps = [(Fraction(float(np.float32(s))), Fraction(float(np.float32(0.1))), Fraction(float(np.float32(0.3)))) for s in (0.7, -1.3)]
+        steps = [
+            (Fraction(float(np.float32(s))), Fraction(float(np.float32(0.1))), Fraction(float(np.float32(0.3))))
+            for s in (0.7, -1.3)
+        ]
         expected = [[code(q, (Fraction(float(v)) * s - o) / d) for s, o, d in steps] for v in values]
         assert np.array_equal(input_codes(graph, np.stack([values, values], axis=1)), expected)
 
@@ -490,8 +516,8 @@ def layered(change: Callable[[Builder, str], str], *shape: int) -> onnx.ModelPro
     return b.model(change(b, b.quant("x", 0.3, 4)))
 
 
-def conv(b: Builder, x: str, **attributes: object) -> str:
-    return b.op("Conv", x, b.weight(RNG.normal(size=(2, 2, 3, 3))), **attributes)
+def conv(b: Builder, x: str, channels: int = 2, **attributes: object) -> str:
+    return b.op("Conv", x, b.weight(RNG.normal(size=(2, channels, 3, 3))), **attributes)
 
 
 REFUSED: dict[str, tuple[onnx.ModelProto, str]] = {
@@ -515,13 +541,16 @@ REFUSED: dict[str, tuple[onnx.ModelProto, str]] = {
         layered(lambda b, x: b.op("Conv", x, b.weight(np.ones((2, 2, 1, 1)), scale=np.array([[[[0.1]], [[0.2]]]])))),
         "scales of shape",
     ),
-    "wide accumulator into a layer": (layered(lambda b, x: conv(b, conv(b, b.quant(conv(b, x, pads=[1] * 4), 0.001, 16)))), "17 bits|bits"),
+    "wide accumulator into a layer": (
+        layered(lambda b, x: conv(b, conv(b, b.quant(conv(b, x, pads=[1] * 4), 0.001, 14), pads=[1] * 4))), "need 20 bits"
+    ),
     "offset into a padded layer": (layered(lambda b, x: conv(b, b.op("Add", x, b.const(0.1)), pads=[1] * 4)), "no integer form"),
     "unrelated scales added": (
-        layered(lambda b, x: b.op("Add", x, b.quant(b.op("Mul", x, b.const(2.0)), 0.7, 4))), r"0\.30000001.*0\.69999998.*are added"
+        layered(lambda b, x: b.op("Add", x, b.quant(b.op("Mul", x, b.const(2.0)), 0.7, 4))),
+        r"0\.30000001.*0\.69999998.*are added",
     ),
     "unrelated scales concatenated": (
-        layered(lambda b, x: b.op("Conv", b.op("Concat", x, b.quant(b.op("Relu", x), 0.7, 4), axis=1), b.weight(np.ones((1, 4, 1, 1))))),
+        layered(lambda b, x: conv(b, b.op("Concat", x, b.quant(b.op("Relu", x), 0.7, 4), axis=1), channels=4)),
         r"0\.30000001.*0\.69999998",
     ),
     "product of activations": (layered(lambda b, x: b.op("Mul", x, x)), "product of two activations"),
@@ -538,9 +567,12 @@ REFUSED: dict[str, tuple[onnx.ModelProto, str]] = {
     "concat over pixels": (layered(lambda b, x: b.op("Concat", x, x, axis=2)), "along axis 2"),
     "mean over channels": (layered(lambda b, x: b.op("ReduceMean", x, b.const([1], np.int64))), "axes"),
     "argmax over pixels": (layered(lambda b, x: b.op("ArgMax", x, axis=2)), "another axis"),
-    "padding with ones": (layered(lambda b, x: b.op("Pad", x, b.const([0, 0, 1, 1] * 2, np.int64), b.const(1.0))), "other than zeros"),
+    "padding with ones": (
+        layered(lambda b, x: b.op("Pad", x, b.const([0, 0, 1, 1] * 2, np.int64), b.const(1.0))), "other than zeros"
+    ),
     "pad before a pool": (
-        layered(lambda b, x: b.op("MaxPool", b.op("Pad", x, b.const([0, 0, 1, 1] * 2, np.int64)), kernel_shape=[2, 2])), "follows a Pad"
+        layered(lambda b, x: b.op("MaxPool", b.op("Pad", x, b.const([0, 0, 1, 1] * 2, np.int64)), kernel_shape=[2, 2])),
+        "follows a Pad",
     ),
     "softmax inside": (layered(lambda b, x: b.op("Relu", b.op("Softmax", conv(b, x), axis=1))), "follows the softmax"),
     "batch reshaped away": (layered(lambda b, x: b.op("Reshape", x, b.const([2, 16], np.int64))), "batch"),
@@ -551,7 +583,8 @@ REFUSED: dict[str, tuple[onnx.ModelProto, str]] = {
         layered(lambda b, x: b.op("BatchNormalization", x, *(b.const(np.ones(2)) for _ in range(4)), training_mode=1)), "training"
     ),
     "negative variance": (
-        layered(lambda b, x: b.op("BatchNormalization", x, *(b.const(np.ones(2)) for _ in range(3)), b.const([1.0, -1.0]))), "variance"
+        layered(lambda b, x: b.op("BatchNormalization", x, *(b.const(np.ones(2)) for _ in range(3)), b.const([1.0, -1.0]))),
+        "variance",
     ),
     "truncating cast": (layered(lambda b, x: b.op("Cast", x, to=TensorProto.INT32)), "changes values"),
     "a constant that explodes": (
@@ -593,7 +626,7 @@ def test_open_shapes_name_the_input(dims: list[object]) -> None:
     b = Builder(2, 4, 4)
     model = b.model(b.quant("x", 0.5, 4))
     model.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", TensorProto.FLOAT, dims))
-    with pytest.raises(EdgeqError, match="input 'x'.*cannot be resolved"):
+    with pytest.raises(EdgeqError, match=r"input .x..*cannot be resolved"):
         import_qonnx(model)
 
 
@@ -635,7 +668,7 @@ def test_declared_sizes_are_checked_before_memory_is_taken(dims: list[int], tmp_
     weight = next(t for t in model.graph.initializer if len(t.dims) == 2)
     weight.dims[:] = dims
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
-    with pytest.raises(EdgeqError, match="declares|needs"):
+    with pytest.raises(EdgeqError, match=r"declares|needs"):
         import_qonnx(tmp_path / "m.onnx")
 
 
@@ -644,7 +677,8 @@ def test_declared_sizes_are_checked_before_memory_is_taken(dims: list[int], tmp_
     [
         ("../outside.bin", {}, "outside the model's folder"), ("/etc/passwd", {}, "outside the model's folder"),
         ("link.bin", {}, "outside the model's folder"), ("absent.bin", {}, "no file"), ("short.bin", {}, "needed"),
-        ("good.bin", {"offset": "-4"}, "needed"), ("good.bin", {"offset": "x"}, "not integers"), ("good.bin", {"length": "9"}, "needed"),
+        ("good.bin", {"offset": "-4"}, "needed"), ("good.bin", {"offset": "x"}, "not integers"),
+        ("good.bin", {"length": "9"}, "needed"),
         ("good.bin", {}, ""),
     ],
 )  # fmt: skip
@@ -735,7 +769,8 @@ def test_weights_are_loaded_safely(module_file: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("source", "message"),
-    [("{}:number", "returned a int"), ("{}:fails", "no data"), ("{}:absent", "absent"), ("no.such.package:f", "no"), ("{}", "function"),
+    [("{}:number", "returned a int"), ("{}:fails", "no data"), ("{}:absent", "absent"), ("no.such.package:f", "no"),
+     ("{}", "function"),
      ("absent.py:f", "no such file"), ("{}:a-b", "function")],
 )  # fmt: skip
 def test_bad_modules(source: str, message: str, module_file: Path) -> None:

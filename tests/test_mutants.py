@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import shutil
 import sys
 from dataclasses import dataclass
@@ -23,12 +24,12 @@ from edgeq.board import board
 from edgeq.engines.hls import HlsEngine
 from edgeq.engines.ort import OrtEngine
 from edgeq.engines.reference import ReferenceEngine
-from edgeq.engines.verilator import VerilatorEngine
 from edgeq.errors import EdgeqError
 from edgeq.fold import Fold
 from edgeq.graph import IntType, Op
 from edgeq.lower import hls
 from edgeq.lower import onnx as lower_onnx
+from edgeq.lower import rtl as lower_rtl
 from edgeq.ops.add import Add
 from edgeq.ops.argmax import Argmax
 from edgeq.ops.average_pool import AveragePool
@@ -43,6 +44,18 @@ from edgeq.ops.threshold import Threshold
 from edgeq.ops.upsample import Upsample
 
 RNG = np.random.default_rng(2027)
+
+
+def chain(terms: int) -> np.ndarray:
+    """Five channels, each a few weights from the one before, the fourth from its negation: their tree is 0 - 1 - 2 - 3 - 4."""
+    rows = [RNG.choice([-1, 1], terms)]
+    for sign in (1, 1, -1, 1):
+        flip = np.ones(terms, np.int64)
+        flip[RNG.choice(terms, 3, replace=False)] = -1
+        rows.append(sign * rows[-1] * flip)
+    return np.array(rows)
+
+
 NARROW = IntType((4, 5, 5), -20, 20)
 NEGATIVE = IntType((2, 5, 4), -300, -3)
 SIGNS = IntType((3, 5, 5), -1, 1, 2)
@@ -50,6 +63,7 @@ OPS: dict[str, tuple[Op, tuple[IntType, ...]]] = {
     "requantize": (Requantize(np.array([3, 5, -1, 7]), np.array([2, -2, 0, 1]), 2, "half_even", -30, 20), (NARROW,)),
     "threshold": (Threshold(RNG.integers(-18, 18, (4, 3)), np.array([0, 1, 1, 0]), -1), (NARROW,)),
     "binary": (BinaryConv2d(RNG.choice([-1, 1], (6, 3, 3, 3)), pads=(1, 0, 1, 2)), (SIGNS,)),
+    "tree": (BinaryConv2d(chain(27).reshape(5, 3, 3, 3), pads=(1, 0, 1, 2)), (SIGNS,)),
     "square": (Conv2d(RNG.integers(-99, 99, (4, 4, 3, 3)), stride=(1, 2), pads=(1, 1, 0, 0)), (NARROW,)),
     "dilated": (Conv2d(RNG.integers(-8, 8, (3, 4, 2, 2)), stride=(2, 2), dilation=(2, 2)), (NARROW,)),
     "grouped": (Conv2d(RNG.integers(-8, 8, (4, 2, 1, 2)), groups=2), (NARROW,)),
@@ -66,7 +80,7 @@ OPS: dict[str, tuple[Op, tuple[IntType, ...]]] = {
 
 @dataclass(frozen=True)
 class Mutant:
-    """`old` becomes `new` in `file`, which breaks the operator `op` of OPS."""
+    """`old` becomes `new` in `file`, which breaks the operator `op` of OPS (or several, by a space apart)."""
 
     name: str
     op: str
@@ -114,7 +128,7 @@ HLS = [
     [
         Mutant("half even to half up", "requantize", "eq_requantize.h", "tie && rounded[0] == 1", "false"),
         Mutant("a lost direction", "threshold", "eq_threshold.h", "negative[row] != 0", "negative[0] != 0"),
-        Mutant("padding with -1", "binary", "eq_binary.h", "CONFIG_T::padded == 0 || x[at] != 0", "true"),
+        Mutant("padding with -1", "binary tree", "eq_binary.h", "CONFIG_T::padded == 0 || x[at] != 0", "true"),
         Mutant("dilation ignored", "dilated", "eq_window.h", "taps[i][j * CONFIG_T::dilation_width][c]", "taps[i][j][c]"),
         Mutant("a dropped group", "grouped", "eq_mac.h", "(channel / CONFIG_T::group_out) *", "0 *"),
         Mutant("padding wins a max pool", "max_pool", "eq_window.h", "pixel[c] = CONFIG_T::pad_value;", "pixel[c] = 0;"),
@@ -123,6 +137,7 @@ HLS = [
         Mutant("the first column only", "upsample", "eq_upsample.h", "line[from][c]", "line[0][c]"),
     ],
     [
+        Mutant("a dropped complement", "tree", "eq_binary.h", "? parent : -parent)", "? parent : parent)"),
         Mutant("above for reached", "threshold", "eq_threshold.h", "(value >= thresholds[", "(value > thresholds["),
         Mutant("a lost clip", "requantize", "eq_requantize.h", "rounded > hi ? hi : rounded", "rounded"),
         Mutant("a padded zero is real", "average_pool", "eq_average_pool.h", "sum = 0;", "sum = -1;"),
@@ -147,6 +162,15 @@ VERILOG = [
     Mutant("a forgotten permutation", "rearrange", "eq_rearrange.sv", "(rest % Sizes[32*axis +: 32]) * Strides[32*axis +: 32]",
            "(rest % Sizes[32*axis +: 32]) * Strides[32*(Rank-1-axis) +: 32]"),
 ]  # fmt: skip
+
+
+TREE = [
+    Mutant("a wrong parent", "tree", "y0", "int'(y1)", "int'(y2)"),
+    Mutant("a dropped complement", "tree", "y3", "- int'(y2)", " int'(y2)"),
+    Mutant("a forgotten factor", "tree", "y1", "+ 2 * (2 *", "+ 1 * (2 *"),
+    Mutant("padding with -1 at the root", "tree", "y2", " & real_term) -", ") -"),
+]
+"""`file`: the line of a generated module that computes this channel."""
 
 
 def python_mismatches(name: str, folder: Path) -> int:
@@ -211,20 +235,20 @@ def test_mutants_of_the_cpp_are_killed(mutants: list[Mutant], hls_project: Path,
     for mutant in mutants:
         path = tmp_path / "mutant" / "firmware" / "nnet_utils" / mutant.file
         path.write_text(mutant.apply(path.read_text()))
-    assert hls_wrong(tmp_path / "mutant") == {mutant.op for mutant in mutants}
+    assert hls_wrong(tmp_path / "mutant") == {name for mutant in mutants for name in mutant.op.split()}
 
 
 def simulate(case: parity.Case, folder: Path, stalls: int | None = None) -> int:
     """Values that differ in the design that lies in `folder`."""
-    engine = VerilatorEngine(folder, case.built.input_type, case.built.types()["y"])
-    return parity.mismatches(case.y, engine.run(case.x, stalls=stalls))
+    return parity.mismatches(case.y, parity.simulation(case.built, folder).run(case.x, stalls=stalls))
 
 
 def design(name: str, folder: Path) -> parity.Case:
-    """The Verilog of one of OPS, shown to be right."""
+    """The Verilog of one of OPS, shown to be right: weights in memory, or those of "tree" as logic."""
     case = parity.case_of(*OPS[name])
     assert case.varied
-    parity.verilog(case, case.op.folds(*case.types)[0], folder)
+    folds = parity.folds_of(case, case.op.folds(*case.types)[-1 if name == "tree" else 0])
+    lower_rtl.lower(case.built, folds, folder)
     for stalls in parity.STALLS:
         assert simulate(case, folder, stalls) == 0
     return case
@@ -236,6 +260,27 @@ def test_a_mutant_of_the_verilog_is_killed(mutant: Mutant, tmp_path: Path) -> No
     path = tmp_path / mutant.file
     path.write_text(mutant.apply(path.read_text()))
     assert simulate(case, tmp_path) > 0
+
+
+@pytest.mark.parametrize("mutant", TREE, ids=str)
+def test_a_mutant_of_a_spanning_tree_is_killed(mutant: Mutant, tmp_path: Path) -> None:
+    case = design("tree", tmp_path)
+    (path,) = tmp_path.glob("eq_tree_*.sv")
+    lines = path.read_text().splitlines(keepends=True)
+    (index,) = [i for i, line in enumerate(lines) if line.startswith(f"  assign {mutant.file} =")]
+    lines[index] = mutant.apply(lines[index])
+    path.write_text("".join(lines))
+    assert simulate(case, tmp_path) > 0
+
+
+def test_a_wrong_lut_of_a_spanning_tree_is_killed(tmp_path: Path) -> None:
+    case = design("tree", tmp_path)
+    assert parity.mismatches(case.y, parity.simulation(case.built, tmp_path, lut6=True).run(case.x)) == 0
+    (path,) = tmp_path.glob("eq_tree_*.sv")
+    text = path.read_text()
+    (first, *_) = re.findall(r"LUT\d #\(\d+'h([0-9a-f]+)\)", text)
+    path.write_text(text.replace(f"'h{first})", f"'h{int(first, 16) ^ 2:x})", 1))
+    assert parity.mismatches(case.y, parity.simulation(case.built, tmp_path, lut6=True).run(case.x)) > 0
 
 
 def test_a_beat_lost_under_back_pressure_is_found_by_stalls_alone(tmp_path: Path) -> None:
@@ -254,6 +299,6 @@ def test_a_bubble_is_found_by_the_declared_cycles(tmp_path: Path) -> None:
     bubble = Mutant("too few credits", "requantize", path.name, ".Depth(6)", ".Depth(3)")
     path.write_text(bubble.apply(path.read_text()))
     assert simulate(case, tmp_path) == 0
-    engine = VerilatorEngine(tmp_path, case.built.input_type, case.built.types()["y"])
+    engine = parity.simulation(case.built, tmp_path)
     engine.run(case.x)
-    assert engine.cycles_per_frame > case.op.cycles(case.op.folds(*case.types)[0], *case.types)
+    assert engine.cycles_per_frame > parity.declared_cycles(case.built, parity.folds_of(case, Fold()))

@@ -62,9 +62,7 @@ def conv(seed: int = 0) -> Conv2d:
     ],
 )  # fmt: skip
 def test_identities_are_removed_and_nothing_else(op: Rearrange, removed: bool) -> None:
-    graph = run_passes(chain(op, Rearrange((2, 4, 4) if op.shape == (2, 4, 4) else (32,), (0,) if op.shape != (2, 4, 4) else (1, 0, 2),
-                                           (32,))), (REMOVE_IDENTITY,))  # fmt: skip
-    assert len(graph.nodes) == (1 if removed else 2)
+    assert names(run_passes(chain(conv(), op), (REMOVE_IDENTITY,))) == (["Conv2d"] if removed else ["Conv2d", "Rearrange"])
 
 
 def test_an_identity_at_the_output_is_removed_but_not_the_only_node() -> None:
@@ -103,7 +101,8 @@ def test_falling_or_widening_operators_stay(op: Op) -> None:
 def test_a_pool_with_two_readers_stays() -> None:
     one = np.array([1])
     nodes = [
-        Node("pool", MaxPool((2, 2)), ("x",), "p"), Node("low", threshold(), ("p",), "t"), Node("sum", Add(one, one), ("p", "t"), "y"),
+        Node("pool", MaxPool((2, 2)), ("x",), "p"), Node("low", threshold(), ("p",), "t"),
+        Node("sum", Add(one, one), ("p", "t"), "y"),
     ]  # fmt: skip
     assert names(run_passes(Graph("x", IMAGE, nodes, "y"), (HOIST_ELEMENTWISE,))) == ["MaxPool", "Threshold", "Add"]
 
@@ -152,12 +151,14 @@ def test_a_pass_that_changes_the_meaning_is_named() -> None:
 
 def test_a_pass_that_breaks_the_graph_is_named() -> None:
     graph = chain(conv(), threshold())
-    with pytest.raises(EdgeqError, match="'broken'.*not well formed"):
+    with pytest.raises(EdgeqError, match=r"'broken'.*not well formed"):
         run_passes(graph, (broken(lambda g: replace(g, nodes=g.nodes[1:])),))
     with pytest.raises(EdgeqError, match="changes the graph's input"):
         run_passes(graph, (broken(lambda g: replace(g, input_type=replace(IMAGE, lo=-7))),))
-    with pytest.raises(EdgeqError, match="shape|changes"):
-        run_passes(graph, (broken(lambda g: replace(g, nodes=[*g.nodes, Node("n9", MaxPool((2, 2)), ("t1",), "t9")], output="t9")),))
+    with pytest.raises(EdgeqError, match=r"shape|changes"):
+        run_passes(
+            graph, (broken(lambda g: replace(g, nodes=[*g.nodes, Node("n9", MaxPool((2, 2)), ("t1",), "t9")], output="t9")),)
+        )
 
 
 def test_promises_are_kept() -> None:
@@ -192,4 +193,4 @@ def test_batch_norm_before_a_pool_is_fused_into_the_layer(tmp_path: Path) -> Non
     assert names(graph) == ["Conv2d", "MaxPool", "Threshold"]
     assert names(hardware_passes(graph)) == ["Conv2d", "MaxPool"]
     lower_onnx.save(graph, tmp_path / "m.onnx")
-    assert Fraction(graph.meta["real"]["x"]["scale"][0]) == Fraction(1, 4)
+    assert Fraction(graph.meta["real"]["t0"]["scale"][0]) == Fraction(1, 4)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 import numpy as np
+
 from edgeq.train.digits import EPOCHS, prepare
 
 

@@ -249,13 +249,13 @@ def print_report(result: dict[str, Any]) -> None:
             row["shape"],
             row["fold"],
             f"{row['cycles']:,}",
-            *(f"{row[n]:,}" for n in names),
+            *(f"{row[n]:,g}" if n == "bram36" else f"{row[n]:,}" for n in names),
             row["source"],
         ]
         table.add_row(*map(Text, cells), f"{saved:.0%} of additions" if saved else "")
     total, budget = result["total"], result["budget"]
     table.add_section()
-    table.add_row("total", "", "", "", f"{result['cycles_per_frame']:,}", *(f"{total[n]:,}" for n in names), "", "")
+    table.add_row("total", "", "", "", f"{result['cycles_per_frame']:,}", *(f"{total[n]:,g}" if n == "bram36" else f"{total[n]:,}" for n in names), "", "")
     use = [f"{total[n] / budget[n]:.0%}" if budget[n] else "-" for n in names]
     table.add_row(f"use of {result['board']}", "", "", "", "", *use, "", "")
     console = stdout()

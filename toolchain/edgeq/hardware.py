@@ -30,8 +30,8 @@ class Cost:
         return (self.lut, self.ff, self.bram36, self.uram, self.dsp)
 
     def asdict(self) -> dict[str, float]:
-        """The keys of report.json; whole numbers without a fraction."""
-        return {name: int(v) if float(v).is_integer() else v for name, v in zip(RESOURCES, self.astuple(), strict=True)}
+        """The keys of report.json: whole numbers, halves of bram36 kept."""
+        return {name: ceil(v) if name != "bram36" else ceil(2 * v) / 2 for name, v in zip(RESOURCES, self.astuple(), strict=True)}
 
 
 LUT_RAM_DEPTH = 64

@@ -14,7 +14,7 @@ from edgeq.graph import Graph, IntType, Node
 from edgeq.hardware import RESOURCES, Cost
 from edgeq.lower.rtl import Design
 
-YOSYS_MAX_LUT = 6000
+YOSYS_MAX_LUT = 2500
 YOSYS_MAX_BRAM36 = 4
 """Above these, `auto` takes our model: Yosys needs minutes there (facts.md)."""
 ESTIMATES = ("auto", "yosys", "model")

@@ -187,19 +187,25 @@ class Comparer:
         self.values = self.engine.run_all(self.codes[start : start + count])
         self.seconds += time.perf_counter() - began
 
-    def compare(self, tensor: str, record: dict[str, Any], y: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
-        """Compare the engine's value y of a tensor with the reference's; gives the float32 that stands for the latter.
+    def compare(self, source: str, record: dict[str, Any], y: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
+        """Compare the engine's value y of a source tensor with the reference's; gives the float32 that stands for those.
 
         bias: the offset of a linear tensor, where the engine adds another one than the record's.
         """
         began = time.perf_counter()
-        made = self._quantizer(tensor, record, y) if record["quantizer"] else self._linear(tensor, record, y, bias)
+        tensor = record["tensor"]
+        frame = self.values[tensor].shape[1:]
+        if y[:1].size != int(np.prod(frame)):
+            fix = "compare a graph with the model that it was made from"
+            raise EdgeqError(f"{tensor} has frames of shape {frame}, the engine's are {y.shape[1:]}", where=source, fix=fix)
+        made = self._quantizer(source, record, y) if record["quantizer"] else self._linear(source, record, y, bias)
         self.seconds += time.perf_counter() - began
         return made
 
-    def _quantizer(self, tensor: str, record: dict[str, Any], y: np.ndarray) -> np.ndarray:
+    def _quantizer(self, source: str, record: dict[str, Any], y: np.ndarray) -> np.ndarray:
         """A quantizer's float output against the codes."""
-        v = self._padded(self.values[tensor], len(y))
+        values = self.values[record["tensor"]]
+        v = self._padded(values, len(y))
         scale = per_channel([Fraction(s) for s in record["scale"]], v).astype(np.float32)
         wanted = v.astype(np.float32) * scale
         got = np.asarray(y, np.float32).reshape(v.shape)
@@ -207,19 +213,19 @@ class Comparer:
         ties, distance = 0, 0.0
         for index in np.argwhere(wrong):
             at = tuple(int(i) for i in index)
-            near = self._tie(tensor, record, at, got[at])
+            near = self._tie(source, record, at, got[at])
             if near is not None:
                 wrong[at] = False
                 ties, distance = ties + 1, max(distance, near)
 
         def describe(at: tuple[int, ...]) -> dict[str, Any]:
             step = scale[min(at[1], scale.shape[1] - 1)] if scale.ndim > 1 else scale
-            return self._described(tensor, record, at, int(v[at]), float(got[at] / np.ravel(step)[0]))
+            return self._described(source, record, at, int(v[at]), float(got[at] / np.ravel(step)[0]))
 
-        self.tally.add(wrong[: len(self.values[tensor])], ties, distance, describe)
+        self.tally.add(wrong[: len(values)], ties, distance, describe)
         return wanted.reshape(y.shape)
 
-    def _tie(self, tensor: str, record: dict[str, Any], at: tuple[int, ...], got: np.float32) -> float | None:
+    def _tie(self, source: str, record: dict[str, Any], at: tuple[int, ...], got: np.float32) -> float | None:
         """The distance, in codes, of the exact value from the boundaries crossed; None where no near tie explains it."""
         q = record["quantizer"]
         lanes = read_lanes(q)
@@ -228,29 +234,30 @@ class Comparer:
         code = float(got) / float(Fraction(scale[at[1] if len(scale) > 1 else 0]))
         if abs(code - round(code)) > 1e-3:
             return None
-        before = self._before(tensor, at)
+        before = self._before(source, record["tensor"], at)
         u = lanes[channel].value(before)
-        codes = [int(self.values[tensor][at]) + q["zero"], round(code) + q["zero"]]
+        codes = [int(self.values[record["tensor"]][at]) + q["zero"], round(code) + q["zero"]]
         between = np.array([1] if q["mode"] == SIGN else range(min(codes) + 1, max(codes) + 1), dtype=object)
         twice, _ = boundaries(q["mode"], between)
         distance = max((abs(u - Fraction(int(t), 2)) for t in twice), default=Fraction(0))
         error = q["error"][at[1] if len(q["error"]) > 1 else 0]
         return float(distance) if distance <= error and q["lo"] <= codes[1] <= q["hi"] else None
 
-    def _before(self, tensor: str, at: tuple[int, ...]) -> Fraction:
+    def _before(self, source: str, tensor: str, at: tuple[int, ...]) -> Fraction:
         """What the quantizer that made `tensor` read at one element: an integer, or the model's own float."""
         if tensor == self.graph.input:
-            source = self.graph.meta["input"]
-            x = self.floats[self.start + at[0]].reshape(source["shape"])
-            for view, perm, shape in source["steps"]:
+            ends = self.graph.meta["input"]
+            x = self.floats[self.start + at[0]].reshape(ends["shape"])
+            for view, perm, shape in ends["steps"]:
                 x = x.reshape(view).transpose(perm).reshape(shape)
             return Fraction(float(x.reshape(self.graph.input_type.shape)[at[1:]]))
         maker = self.makers[tensor]
         return Fraction(int(self.values[maker.inputs[0]][at]))
 
-    def _linear(self, tensor: str, record: dict[str, Any], y: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
+    def _linear(self, source: str, record: dict[str, Any], y: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
         """A float tensor against clip(scale*v + offset)."""
-        v = self._padded(self.values[tensor], len(y))
+        values = self.values[record["tensor"]]
+        v = self._padded(values, len(y))
         lanes = read_lanes(record, "scale", "offset")
         a, b = (per_channel([getattr(lane, name) for lane in lanes], v).astype(np.float64) for name in "ab")
         error = per_channel(record["error"], v).astype(np.float64)
@@ -268,20 +275,19 @@ class Comparer:
 
         def describe(at: tuple[int, ...]) -> dict[str, Any]:
             slope, base = np.broadcast_to(a, v.shape)[at], np.broadcast_to(b, v.shape)[at]
-            return self._described(tensor, record, at, int(v[at]), float((got[at] - base) / (slope or 1)))
+            return self._described(source, record, at, int(v[at]), float((got[at] - base) / (slope or 1)))
 
-        count = len(self.values[tensor])
-        self.tally.add(wrong[:count], int(ties[:count].sum()), distance, describe)
+        self.tally.add(wrong[: len(values)], int(ties[: len(values)].sum()), distance, describe)
         return wanted.reshape(y.shape)
 
     def _padded(self, v: np.ndarray, count: int) -> np.ndarray:
         """A model exported for a fixed batch repeats the last frame."""
         return v if len(v) == count else np.concatenate([v, np.repeat(v[-1:], count - len(v), axis=0)])
 
-    def _described(self, tensor: str, record: dict[str, Any], at: tuple[int, ...], expected: int, found: float) -> dict[str, Any]:
-        node = self.makers.get(tensor)
+    def _described(self, source: str, record: dict[str, Any], at: tuple[int, ...], expected: int, found: float) -> dict[str, Any]:
+        node = self.makers.get(record["tensor"])
         return {
-            "operator": node.name if node else self.graph.input, "source": record["source"],
+            "operator": node.name if node else self.graph.input, "source": source,
             "element": [self.start + at[0], *at[1:]], "expected": expected, "found": found,
         }  # fmt: skip
 
@@ -295,18 +301,16 @@ def verify_qonnx(graph: Graph, path: Path, codes: np.ndarray, floats: np.ndarray
     """The QONNX file, node by node, against the reference's integers."""
     engine = QonnxEngine(load_model(path))
     comparer = Comparer(graph, codes, floats)
-    records = {record["source"]: (tensor, record) for tensor, record in graph.meta["real"].items()}
-    tail = graph.meta["tail"]
+    records, tail = graph.meta["real"], graph.meta["tail"]
     seen = set()
     began = time.perf_counter()
 
     def feed(name: str, y: np.ndarray) -> np.ndarray:
         if name in records:
             seen.add(name)
-            tensor, record = records[name]
-            y = comparer.compare(tensor, record, y).astype(y.dtype)
+            y = comparer.compare(name, records[name], y).astype(y.dtype)
         elif name == tail["source"] and not tail["softmax"]:
-            comparer.compare(graph.output, tail | {"quantizer": None}, y)
+            comparer.compare(name, tail, y)
         return y
 
     size = engine.batch
@@ -319,7 +323,7 @@ def verify_qonnx(graph: Graph, path: Path, codes: np.ndarray, floats: np.ndarray
 
 def require_all(graph: Graph, seen: set[str]) -> None:
     """A tensor that the source never made means that the file is not the graph's."""
-    missing = [r["source"] for r in graph.meta["real"].values() if r["source"] not in seen]
+    missing = [source for source in graph.meta["real"] if source not in seen]
     if missing:
         fix = "export again: the two files do not belong together"
         raise EdgeqError(f"the QONNX file makes no tensor {missing[0]!r}", fix=fix)
@@ -336,16 +340,17 @@ def verify_module(graph: Graph, module: nn.Module, codes: np.ndarray, floats: np
     engine = ModuleEngine(module)
     comparer = Comparer(graph, codes, floats)
     real, tail = graph.meta["real"], graph.meta["tail"]
-    quantizers = [tensor for _, tensor in graph.meta["quantizers"]]
-    layers = [node.output for node in graph.nodes if "weight" in node.op.arrays()]
+    quantizers = graph.meta["quantizers"]
+    sources = {record["tensor"]: source for source, record in reversed(real.items())}
+    layers = [sources[node.output] for node in graph.nodes if "weight" in node.op.arrays()]
     calls = {"quantizers": 0, "layers": 0}
 
     def quantizer(index: int, y: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
         calls["quantizers"] += 1
         if index >= len(quantizers):
             raise _unmatched("activation quantizers", len(quantizers))
-        record = real[quantizers[index]]
-        return comparer.compare(quantizers[index], record, y) if record["quantizer"] else y
+        source = quantizers[index]
+        return comparer.compare(source, real[source], y) if source in real else y
 
     def layer(index: int, y: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
         calls["layers"] += 1
@@ -360,7 +365,7 @@ def verify_module(graph: Graph, module: nn.Module, codes: np.ndarray, floats: np
         y = engine.run(floats[start : start + size].reshape(shape).astype(np.float32), quantizer, layer)
         batches += 1
         if not tail["softmax"]:
-            comparer.compare(graph.output, tail | {"quantizer": None}, y)
+            comparer.compare(tail["source"], tail, y)
     for kind, wanted in (("quantizers", len(quantizers)), ("layers", len(layers))):
         if calls[kind] != wanted * batches:
             raise _unmatched(kind, wanted)

@@ -56,6 +56,8 @@ class VerilatorEngine:
         self.cycles_per_frame = 0
         self.frames_per_second = 0.0
         self._sources = [design / name for name in (design / FILE_LIST).read_text().split()]
+        if lut6:  # the primitives that generated layers are made of
+            self._sources.append(Path(str(files("edgeq.hls").joinpath("sim/unisim.sv"))))
         self._tools = _Tools()
         self._harness = files("edgeq.hls").joinpath("sim/eq_harness.cpp").read_bytes()
         self._flags = [*VERILATOR_FLAGS, *([f"--trace-{trace}"] if trace else []), *(["+define+EQ_LUT6"] if lut6 else [])]
@@ -136,7 +138,7 @@ class _Tools:
         self.verilator = str(self.root / "bin" / "verilator_bin")
         self.environment = {"VERILATOR_ROOT": str(self.root), "PATH": "/usr/bin:/bin"}
         self.compiler = compiler
-        self.cxxflags = ["-std=gnu++17", "-O2", "-w", "-I", str(self.root / "include"), "-I", str(self.root / "include/vltstd")]
+        self.cxxflags = ["-std=gnu++17", "-O1", "-w", "-I", str(self.root / "include"), "-I", str(self.root / "include/vltstd")]
         commands = ([self.verilator, "--version"], [compiler, "--version"])
         self.versions = [_check(c[0], c, self.root, self.environment).splitlines()[0] for c in commands] + self.cxxflags
 
@@ -177,7 +179,8 @@ def _check(what: str, command: list[str], folder: Path, environment: dict[str, s
 def _tail(done: subprocess.CompletedProcess[str]) -> str:
     """The first error, or else the last lines."""
     lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-    return "\n".join([line for line in lines if "rror" in line][:3] or lines[-3:])
+    errors = [line for line in lines if ("rror" in line or "FATAL" in line) and "Exiting due to" not in line]
+    return "\n".join(errors[:3] or lines[-3:])
 
 
 def _beats(x: np.ndarray, t: IntType) -> bytes:

@@ -52,10 +52,13 @@ def estimate(
     files = [Path(f) for f in files]
     images = [cwd / v for v in params.values() if isinstance(v, str) and v and (cwd / v).is_file()]
     settings = " ".join(f"-chparam {name} {_constant(value)}" for name, value in params.items())
+    synth = f"synth_xilinx -family {family} -top {top} -flatten -noiopad -noclkbuf"
     script = [
         "read_verilog -sv " + " ".join([*(f"-D{d}" for d in DEFINES), *(str(f.resolve()) for f in files)]),
-        f"hierarchy -check -top {top} {settings}",
-        f"synth_xilinx -family {family} -top {top} -flatten -noiopad -noclkbuf",
+        f"hierarchy -top {top} {settings}",  # the parts of the device come with synth_xilinx
+        f"{synth} -run begin:map_dsp",
+        "setattr -set keep 1 a:shreg_extract=no %ci1 t:$dff %i",  # as Vivado reads it: registers, no shift register LUTs
+        f"{synth} -run map_dsp:",
         "tee -q -o stat.json stat -json",
     ]
     content: list[str | bytes] = [*script[1:], *(f.read_bytes() for f in [*files, *images]), version("pyosys")]
@@ -78,25 +81,38 @@ def cost_of(cells: Mapping[str, int], top: str) -> Cost:
     return Cost(*(sum(table.get(name, 0) * n for name, n in cells.items()) for table in tables))
 
 
-def equivalent(files: Iterable[Path], gold: str, gate: str, defines: Iterable[str] = (), seconds: int = 300) -> bool:
-    """True where two combinational modules with the same ports are equal for every input, by SAT."""
+def equivalent(
+    files: Iterable[Path], top: str, gold: Iterable[str] = (), gate: Iterable[str] = ("EQ_LUT6",), latency: int = 0, seconds: int = 300
+) -> bool:
+    """True where the module `top`, read with the macros `gold`, equals itself read with the macros `gate`, by SAT.
+
+    latency: registers on each path from input to output. Every input sequence of latency + 1 cycles is tried, from every
+    state of the registers, and the outputs are compared in the last one. Xilinx primitives are Yosys' models.
+    """
     files = [Path(f).resolve() for f in files]
-    script = [
-        "read_verilog -sv " + " ".join([*(f"-D{d}" for d in defines), *map(str, files)]),
-        "proc; flatten; opt_clean",
-        f"miter -equiv -flatten -make_outputs {gold} {gate} miter",
-        "hierarchy -top miter",
-        "tee -q -o sat.txt sat -prove trigger 0 -set-def-inputs miter",
+    script = []
+    for name, macros in (("gold", gold), ("gate", gate)):
+        script += [
+            "read_verilog -sv " + " ".join([*(f"-D{macro}" for macro in macros), *map(str, files)]),
+            f"hierarchy -top {top}",
+            "techmap -autoproc -wb -D EQUIV -map +/xilinx/cells_sim.v",
+            "proc; flatten; memory -nordff; opt_clean",
+            f"rename -top {name}; design -stash {name}",
+        ]
+    script += [
+        "design -copy-from gold -as gold gold; design -copy-from gate -as gate gate",
+        "miter -equiv -flatten -make_outputs gold gate miter; hierarchy -top miter",
+        f"tee -q -o sat.txt sat -prove trigger 0 -seq {latency + 1} -prove-skip {latency} -set-def-inputs miter",
     ]
 
     def build(folder: Path) -> None:
-        _run(script, folder, f"{gold}, {gate}", seconds)
+        _run(script, folder, top, seconds)
 
-    folder = cached("sat", key([*script[1:], *(f.read_bytes() for f in files), version("pyosys")]), build)
+    folder = cached("sat", key([*script, *(f.read_bytes() for f in files), version("pyosys")]), build)
     text = (folder / "sat.txt").read_text()
     proved, refuted = "SUCCESS" in text, "FAIL" in text
     if proved == refuted:
-        raise EdgeqError("Yosys' SAT solver gave no answer", where=f"{gold}, {gate}")
+        raise EdgeqError("Yosys' SAT solver gave no answer", where=top)
     return proved
 
 

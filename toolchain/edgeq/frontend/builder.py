@@ -67,18 +67,15 @@ class Builder:
             raise AssertionError("only a tensor of the integer graph in its own order is recorded")
         reach = sym.reach or 0
         lanes = sym.tightened().lanes
-        self.graph.meta["real"].setdefault(
-            sym.tensor,
-            {
-                "source": source,
-                "scale": texts(lane.a for lane in lanes),
-                "offset": texts(lane.b for lane in lanes),
-                "low": optional_texts(lane.low for lane in lanes),
-                "high": optional_texts(lane.high for lane in lanes),
-                "error": list(merge(error if error is not None else [lane.error(reach) for lane in lanes])),
-                "quantizer": quantizer,
-            },
-        )
+        self.graph.meta["real"][source] = {
+            "tensor": sym.tensor,
+            "scale": texts(lane.a for lane in lanes),
+            "offset": texts(lane.b for lane in lanes),
+            "low": optional_texts(lane.low for lane in lanes),
+            "high": optional_texts(lane.high for lane in lanes),
+            "error": list(merge(error if error is not None else [lane.error(reach) for lane in lanes])),
+            "quantizer": quantizer,
+        }
         return replace(sym, lanes=merge(replace(x, error0=0.0, error1=0.0).rounded(reach) for x in lanes))
 
     # Shapes
@@ -235,7 +232,7 @@ class Builder:
         else:
             tensor, kind = self.emit(op, sym.tensor)
             made = replace(sym, tensor=tensor, type=kind, lanes=result)
-        self.graph.meta["quantizers"].append([source, made.tensor])
+        self.graph.meta["quantizers"].append(source)
         errors = [q.float_error(lane, sym.reach or 0) for lane in lanes]
         return self.record(made, source, [0.0], quantizer_record(lanes, q, errors))
 
@@ -256,10 +253,12 @@ class Builder:
         made = replace(sym, tensor=INPUT, type=kind, lanes=result, steps=())
         description = quantizer_record(lanes, q, errors)
         record = self.source | {"kind": "quantizer", "steps": [[list(part) for part in step] for step in sym.steps]}
-        known = self.graph.meta["real"].get(INPUT)
-        if not (known and known["quantizer"] == description and self.graph.meta["input"] == record):
-            self.input(kind, record)
-        self.graph.meta["quantizers"].append([source, INPUT])
+        known = self.graph.meta.get("input")
+        if not (
+            known and record.items() <= known.items() and self.graph.meta["real"][known["quantizer"]]["quantizer"] == description
+        ):
+            self.input(kind, record | {"quantizer": source})
+        self.graph.meta["quantizers"].append(source)
         return self.record(made, source, [0.0], description)
 
 
@@ -286,7 +285,6 @@ def optional_texts(values: Any) -> list[str | None]:
 
 def shown(values: tuple[Fraction, ...]) -> str:
     """Scales for a message: a few, as decimals; powers of two as such."""
-
 
     def one(v: Fraction) -> str:
         power = v.numerator.bit_length() - v.denominator.bit_length()

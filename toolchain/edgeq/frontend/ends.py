@@ -125,8 +125,12 @@ def apply_tail(graph: Graph, y: np.ndarray) -> np.ndarray:
 
 def quantizer_of(graph: Graph) -> Quantizer:
     """The quantizer that makes the graph's input."""
-    record = graph.meta["real"][graph.input]["quantizer"]
+    record = _record(graph)
     return Quantizer((), record["zero"], record["lo"], record["hi"], record["mode"])
+
+
+def _record(graph: Graph) -> dict[str, Any]:
+    return graph.meta["real"][graph.meta["input"]["quantizer"]]["quantizer"]
 
 
 def read_lanes(record: dict[str, Any], scale: str = "a", offset: str = "b") -> list[Lane]:
@@ -139,7 +143,7 @@ def read_lanes(record: dict[str, Any], scale: str = "a", offset: str = "b") -> l
 
 def _lanes(graph: Graph) -> Iterator[tuple[slice, Lane]]:
     """(channels, chain in codes) of the input's quantizer."""
-    lanes = read_lanes(graph.meta["real"][graph.input]["quantizer"])
+    lanes = read_lanes(_record(graph))
     for c, lane in enumerate(lanes):
         yield (slice(None) if len(lanes) == 1 else slice(c, c + 1)), lane
 

@@ -298,9 +298,7 @@ def exact_requantize(
     return proved(multiplier, offset, shift, rounding, t, negative, base, x)
 
 
-def searched_requantize(
-    lanes: tuple[Lane, ...], t: np.ndarray, negative: np.ndarray, base: int, x: IntType
-) -> Requantize | None:
+def searched_requantize(lanes: tuple[Lane, ...], t: np.ndarray, negative: np.ndarray, base: int, x: IntType) -> Requantize | None:
     """y = (v*m + b) >> shift with the least shift for which every channel has an m and b that meet each transition.
 
     For a given m, the transition to level y at v = t asks b >= y*2^shift - t*m and b < y*2^shift - (t -+ 1)*m. The m

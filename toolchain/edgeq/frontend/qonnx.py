@@ -8,6 +8,7 @@ and additions need a plain scale (`builder.py`). What each operator does is in `
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from math import prod
 from pathlib import Path
@@ -26,6 +27,7 @@ from edgeq.frontend.load import check_model, load_model, to_array
 from edgeq.frontend.nodes import HANDLERS, QUANTIZER_DOMAINS, QUANTIZERS, Call
 from edgeq.frontend.symbols import Const, QConst, Sym, Value
 from edgeq.graph import Graph, IntType
+from edgeq.ops.rearrange import Rearrange
 
 __all__ = ["apply_tail", "execute", "given_inputs", "import_qonnx", "input_codes", "input_floats", "load_model", "random_inputs"]
 
@@ -39,9 +41,9 @@ def import_qonnx(source: Path | str | onnx.ModelProto, input_spec: str | None = 
     source: a file, or a model from `load_model`. input_spec: the type of the input itself ("uint8/255": byte / 255),
     instead of the code of the model's first quantizer. Raises EdgeqError with the node, its type and what would work.
 
-    Graph.meta: `input` (kind, name, shape, steps or divisor), `real` (for each tensor that has a float counterpart its
-    source, scale, offset, float32 error bound and quantizer), `quantizers` ([source, tensor] in order), `nodes` (source
-    node of each node), `tail` (what follows the last integer), `messages`.
+    Graph.meta: `input` (kind, name, shape; quantizer and steps, or divisor), `real` (for each tensor of the source that
+    stands for integers: the graph's tensor, scale, offset, float32 error bound, quantizer), `quantizers` (tensors of the
+    source, in order), `nodes` (source node of each node), `tail` (what follows the last integer), `messages`.
     """
     if isinstance(source, onnx.ModelProto):
         check_model(source)
@@ -98,7 +100,8 @@ class Importer:
             return
         lo, hi, divisor = parse_input(spec)
         self.builder.input(IntType(layout, lo, hi), self.builder.source | {"kind": "integer", "divisor": str(divisor)})
-        sym = Sym(INPUT, IntType(layout, lo, hi), (Lane(1 / divisor),), shape)
+        lane = Lane(1 / divisor).rounded(max(-lo, hi))
+        sym = Sym(INPUT, IntType(layout, lo, hi), (lane,), shape)
         self.values[source.name] = self.builder.record(sym, source.name)
 
     def _ordered(self, output: str) -> list[onnx.NodeProto]:
@@ -176,6 +179,8 @@ class Importer:
         graph.output = sym.tensor
         graph.meta["tail"] = {
             "source": output,
+            "tensor": sym.tensor,
+            "quantizer": None,
             "shape": list(sym.shape),
             "scale": texts(lane.a for lane in sym.lanes),
             "offset": texts(lane.b for lane in sym.lanes),
@@ -185,6 +190,7 @@ class Importer:
             "softmax": bool(value.cut),
         }
         prune(graph)
+        absorb_flatten(graph)
         graph.check()
         return graph
 
@@ -200,6 +206,28 @@ def constant(node: onnx.NodeProto) -> np.ndarray:
     return np.array(helper.get_attribute_value(attribute), kind)
 
 
+def absorb_flatten(graph: Graph) -> None:
+    """Take a leading reshape into the input, which is then a vector: a beat of hardware, not a pixel after the other.
+
+    Only where the input is the code of a quantizer that treats all channels alike; an image given with --input stays one.
+    """
+    source = graph.meta["input"]
+    readers = [node for node in graph.nodes if graph.input in node.inputs]
+    if source["kind"] == "integer" or len(readers) != 1 or not isinstance(readers[0].op, Rearrange):
+        return
+    (node,) = readers
+    record = graph.meta["real"][graph.input]
+    moved = node.op.infer(graph.input_type)
+    if node.op.perm != tuple(sorted(node.op.perm)) or len(moved.shape) != 1 or len(record["quantizer"]["a"]) != 1:
+        return
+    graph.input_type = moved
+    graph.nodes = [
+        replace(n, inputs=tuple(graph.input if t == node.output else t for t in n.inputs)) for n in graph.nodes if n is not node
+    ]
+    graph.meta["real"].pop(node.output, None)
+    graph.meta["nodes"].pop(node.name, None)
+
+
 def prune(graph: Graph) -> None:
     """Remove nodes that nothing reads, with what is noted of them."""
     needed = {graph.output}
@@ -208,5 +236,5 @@ def prune(graph: Graph) -> None:
             needed.update(node.inputs)
     graph.nodes = [node for node in graph.nodes if node.output in needed]
     names = {node.name for node in graph.nodes}
-    graph.meta["real"] = {tensor: v for tensor, v in graph.meta["real"].items() if tensor in needed}
+    graph.meta["real"] = {source: v for source, v in graph.meta["real"].items() if v["tensor"] in needed}
     graph.meta["nodes"] = {name: v for name, v in graph.meta["nodes"].items() if name in names}

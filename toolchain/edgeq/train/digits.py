@@ -147,9 +147,9 @@ class DigitsRun:
     test_labels: np.ndarray
 
 
-def prepare(folder: Path, seed: int, progress: Callable[[int, int], None] | None = None) -> DigitsRun:
-    """Train, and write the state dict to `folder`/digits.pt; progress as in `train`."""
-    net, score = train(seed, progress=progress)
+def prepare(folder: Path, seed: int, progress: Callable[[int, int], None] | None = None, epochs: int = EPOCHS) -> DigitsRun:
+    """Train as `train` does, and write the state dict to `folder`/digits.pt."""
+    net, score = train(seed, epochs, progress)
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / "digits.pt"
     torch.save(net.state_dict(), weights)
