@@ -20,7 +20,7 @@ _NO_LIMIT = 1 << 60
 
 @dataclass(frozen=True)
 class Counter:
-    """`low` bits of a column, `high` of the next one and the constant `plus` (0 or 1) become one bit in each of `outputs` columns."""
+    """`low` bits of a column, `high` of the next one and the constant `plus` (0 or 1) become a bit in each of `outputs` columns."""
 
     low: int
     high: int
@@ -81,13 +81,14 @@ def plan(width: int, bits: int, constant: int, second: bool) -> Plan:
         best: tuple[int, tuple[_Choice, ...]] = (_NO_LIMIT, ())
         for sixes, fives, tail in _counters(here, above, FREE_INPUTS + keep):
             low, high = tail or (0, 0)
-            outputs = [min(3, top)] * (sixes + fives) + ([min((low + 2 * high).bit_length(), top)] if tail else [])
+            many, of_tail = min(3, top), min((low + 2 * high).bit_length(), top)
+            luts = many * (sixes + fives) + of_tail
             used = 5 * sixes + 4 * fives + (low - 1 if tail else 0)
-            carries = [sum(n > k for n in outputs) for k in (1, 2)]
+            carries = [(many > k) * (sixes + fives) + (of_tail > k) for k in (1, 2)]
             for plus in sorted({0, *(p for p in (rest & 1, rest & 3, rest & 7) if p <= sixes)}):
                 left = (rest - plus) % (1 << top)
                 for span, cost, next_part in _parts(top, part, max(0, here - used - keep), left & 1):
-                    cost += sum(outputs)
+                    cost += luts
                     if cost >= best[0]:
                         continue
                     after, choices = solve(j + 1, above - fives - high + carries[0], carries[1], left >> 1, next_part)

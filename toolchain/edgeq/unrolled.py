@@ -8,8 +8,9 @@ includes; each output then gets back what its padded taps took, one of few const
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -56,8 +57,7 @@ def layer_trees(weight: np.ndarray, groups: int, mst: bool) -> list[SpanningTree
     return [build(w) for w in np.split(weight, groups)]
 
 
-@dataclass(frozen=True)
-class _Bit:
+class _Bit(NamedTuple):
     """A one-bit signal: the pipeline stage that defines it, and when it is ready, in LUT levels since the input."""
 
     name: str
@@ -66,7 +66,7 @@ class _Bit:
     inverted: bool = False
 
     def __invert__(self) -> _Bit:
-        return replace(self, inverted=not self.inverted)
+        return self._replace(inverted=not self.inverted)
 
 
 ZERO = "1'b0"
@@ -78,13 +78,14 @@ _Word = list[_Bit | int]
 class _Cell:
     """A line of SystemVerilog in a pipeline stage. Each {} of the text is a signal, or a concatenation of signals.
 
-    declares: the signals that it drives: `name`, or `[high:0] name`.
+    declares: the signals that it drives: `name`, or `[high:0] name`. absorbs: inversions are in its truth table already.
     """
 
     stage: int
     text: str
     words: tuple[_Word, ...]
     declares: tuple[str, ...] = ()
+    absorbs: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,16 +112,29 @@ class _Function:
 
     def init(self) -> int:
         """The LUT's contents, with the inversions of its inputs."""
-        flip = sum(1 << i for i, b in enumerate(self.inputs) if b.inverted)
-        return sum(1 << int(i) for i in np.flatnonzero(self.values[np.arange(len(self.values)) ^ flip]))
+        return _init(self.values.tobytes(), sum(1 << i for i, b in enumerate(self.inputs) if b.inverted))
 
 
 @cache
-def _sum_bit(heights: tuple[int, ...], constant: int, bit: int) -> np.ndarray:
-    """One bit of a constant plus the ones among heights[j] signals of weight 2^j: bool [2^signals]."""
+def _init(values: bytes, flip: int) -> int:
+    return sum(bool(values[i ^ flip]) << i for i in range(len(values)))
+
+
+def _sum_bit(parts: Sequence[Sequence[_Bit]], constant: int, bit: int) -> _Function:
+    """One bit of a constant plus the ones among the signals parts[j] of weight 2^j."""
+    support, values = _sum_values(tuple(map(len, parts)), constant, bit)
+    inputs = [b for part in parts for b in part]
+    return _Function(tuple(inputs[i] for i in support), values)
+
+
+@cache
+def _sum_values(heights: tuple[int, ...], constant: int, bit: int) -> tuple[tuple[int, ...], np.ndarray]:
     weight = np.repeat(1 << np.arange(len(heights)), heights)
     ones = np.arange(1 << len(weight))[:, None] >> np.arange(len(weight)) & 1
-    return (ones @ weight + constant >> bit & 1).astype(bool)
+    function = _Function(
+        tuple(_Bit(str(i), 0, 0) for i in range(len(weight))), (ones @ weight + constant >> bit & 1).astype(bool)
+    ).reduced()
+    return tuple(int(b.name) for b in function.inputs), function.values
 
 
 @dataclass
@@ -144,9 +158,9 @@ class _Netlist:
 
     def adder(self, tag: str, counted: Plan, bits: Sequence[_Bit], word: _Word | None, start: int) -> _Word:
         """The sum of a plan's bits and constant, and of `word` where there is one; started as late as `start` allows."""
-        early = _compress(tag, counted, [replace(b, time=0) for b in bits], word)
+        early = _compress(tag, counted, [b._replace(time=0) for b in bits], word)
         late = max(0, start - early.time)
-        done = _compress(tag, counted, [replace(b, time=max(b.time, late)) for b in bits], word)
+        done = _compress(tag, counted, [b._replace(time=max(b.time, late)) for b in bits], word)
         self.cells += done.cells
         self.luts += done.luts
         return self.carry(tag, done.first, done.second, max(done.time, start))
@@ -167,7 +181,7 @@ class _Netlist:
             if not differ.inputs:
                 propagate.append(int(differ.values[0]))
             elif len(differ.inputs) == 1 and differ.init() == 2:
-                propagate.append(replace(differ.inputs[0], inverted=False))
+                propagate.append(differ.inputs[0]._replace(inverted=False))
             else:
                 propagate.append(_Bit(f"p{tag}_{j}", stage, time))
                 self.luts += 1
@@ -207,13 +221,11 @@ def _compress(tag: str, counted: Plan, bits: Sequence[_Bit], word: _Word | None)
     for j, column in enumerate(counted.columns):
         for counter in column.counters:
             taken = [_earliest(columns[j], counter.low), _earliest(columns[j + 1], counter.high)]
-            inputs = tuple(b for part in taken for b in part)
-            time = max(b.time for b in inputs)
+            time = max(b.time for part in taken for b in part)
             stage = time // STAGE_LEVELS
             name = f"n{tag}_{len(done.cells)}"
             for k in range(counter.outputs):
-                function = _Function(inputs, _sum_bit((counter.low, counter.high), counter.plus, k))
-                done.cells.append(_lut(f"{name}_{k}", stage, function))
+                done.cells.append(_lut(f"{name}_{k}", stage, _sum_bit(taken, counter.plus, k)))
                 done.luts += 1
                 columns[j + k].append(_Bit(f"{name}_{k}", stage, time + 1))
         left = sorted(columns[j], key=lambda b: (b.time, not b.inverted))
@@ -228,17 +240,14 @@ def _compress(tag: str, counted: Plan, bits: Sequence[_Bit], word: _Word | None)
         else:
             spans.append((j, 1, [[]], column.constant))
     for _, span, parts, constant in spans:
-        inputs = tuple(b for part in parts for b in part)
-        heights = tuple(len(part) for part in parts)
-        done.second += [_Function(inputs, _sum_bit(heights, constant, k)).reduced() for k in range(span)]
+        done.second += [_sum_bit(parts, constant, k) for k in range(span)]
     return done
 
 
 def _lut(target: str, stage: int, function: _Function) -> _Cell:
-    function = function.reduced()
     n = len(function.inputs)
     text = f"LUT{n} #({1 << n}'h{function.init():x}) u_{target} ({target}{', {}' * n});"
-    return _Cell(stage, text, tuple([replace(b, inverted=False)] for b in function.inputs), (target,))
+    return _Cell(stage, text, tuple([b] for b in function.inputs), (target,), absorbs=True)
 
 
 def _fit(time: int, levels: int) -> int:
@@ -445,11 +454,11 @@ def _structural(netlist: _Netlist, latency: int, masked: bool) -> tuple[list[str
         for i, name in enumerate(stages[stage]):
             slot[name][stage] = i
 
-    def read(bit: _Bit | int, stage: int) -> str:
+    def read(bit: _Bit | int, stage: int, absorbed: bool = False) -> str:
         if isinstance(bit, int):
             return f"1'b{bit}"
         there = bit.name if lives[bit.name][0] == stage else f"s{stage}_{slot[bit.name][stage]}_q"
-        return "~" + there if bit.inverted else there
+        return "~" + there if bit.inverted and not absorbed else there
 
     def lines(items: list[str]) -> str:
         return ",\n      ".join(", ".join(items[i : i + 16]) for i in range(0, len(items), 16))
@@ -470,7 +479,7 @@ def _structural(netlist: _Netlist, latency: int, masked: bool) -> tuple[list[str
         if scalars := [name for c in cells for name in c.declares if not name.startswith("[")]:
             text.append(f"  logic {lines(scalars)};")
         for cell in cells:
-            words = [[read(b, stage) for b in reversed(word)] for word in cell.words]
+            words = [[read(b, stage, cell.absorbs) for b in reversed(word)] for word in cell.words]
             text.append("  " + cell.text.format(*(w[0] if len(w) == 1 else f"{{{lines(w)}}}" for w in words)))
     return text, sum(map(len, stages))
 

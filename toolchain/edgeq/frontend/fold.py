@@ -26,14 +26,10 @@ FOLDABLE = MOVES | ARITHMETIC | FILLS
 
 def fold(node: onnx.NodeProto, operands: list[np.ndarray | None], opset: int) -> np.ndarray:
     """The first output of a node whose inputs are all constant; an absent optional input is None."""
-    present = [a for a in operands if a is not None]
-    if node.op_type in ARITHMETIC:
-        size = _elements(np.broadcast_shapes(*(a.shape for a in present)))
-    elif node.op_type in FILLS:
-        size = _elements(present[-1].tolist())
-    else:
-        size = sum(a.size for a in present)
-        size *= _elements(present[1].shape) if node.op_type == "Gather" else 1
+    try:
+        size = _size(node, [a for a in operands if a is not None])
+    except Exception as error:
+        raise EdgeqError(f"the constant {node.op_type} has unfit operands ({error})") from None
     if size > MAX_ELEMENTS:
         raise EdgeqError(f"a constant of {size:,} elements; the limit is {MAX_ELEMENTS:,}")
     feeds = {name: a for name, a in zip(node.input, operands, strict=True) if a is not None}
@@ -50,6 +46,15 @@ def fold(node: onnx.NodeProto, operands: list[np.ndarray | None], opset: int) ->
     except Exception as error:
         raise EdgeqError(f"the constant {node.op_type} cannot be computed ({error})") from None
     return np.asarray(result)
+
+
+def _size(node: onnx.NodeProto, operands: list[np.ndarray]) -> int:
+    """At least the elements of the result."""
+    if node.op_type in ARITHMETIC:
+        return _elements(np.broadcast_shapes(*(a.shape for a in operands)))
+    if node.op_type in FILLS:
+        return max(_elements(operands[-1].tolist()), operands[0].size)
+    return sum(a.size for a in operands) * (_elements(operands[1].shape) if node.op_type == "Gather" else 1)
 
 
 def _elements(dims: Any) -> int:

@@ -150,7 +150,7 @@ class Importer:
             if node.op_type == "Constant":
                 return Const(constant(node))
             constants = [v for v in inputs if not isinstance(v, Sym)]
-            moves_weights = node.op_type in ("Reshape", "Transpose", "Identity") and isinstance(inputs[0], QConst)
+            moves_weights = node.op_type in ("Reshape", "Transpose", "Identity") and bool(inputs) and isinstance(inputs[0], QConst)
             if len(constants) == len(inputs) and node.op_type in FOLDABLE and not moves_weights:
                 fuzz = sum(v.fuzz for v in constants if v is not None) + INEXACT.get(node.op_type, 0.0)
                 return Const(fold(node, [None if v is None else v.array for v in constants], self.opset), fuzz)
@@ -213,18 +213,19 @@ def absorb_flatten(graph: Graph) -> None:
     """
     source = graph.meta["input"]
     readers = [node for node in graph.nodes if graph.input in node.inputs]
-    if source["kind"] == "integer" or len(readers) != 1 or not isinstance(readers[0].op, Rearrange):
+    if source["kind"] == "integer" or len(readers) != 1 or readers[0].output == graph.output:
         return
     (node,) = readers
-    record = graph.meta["real"][graph.input]
-    moved = node.op.infer(graph.input_type)
-    if node.op.perm != tuple(sorted(node.op.perm)) or len(moved.shape) != 1 or len(record["quantizer"]["a"]) != 1:
+    alike = len(graph.meta["real"][source["quantizer"]]["quantizer"]["a"]) == 1
+    if not isinstance(node.op, Rearrange) or node.op.perm != tuple(sorted(node.op.perm)) or len(node.op.shape) != 1 or not alike:
         return
-    graph.input_type = moved
+    graph.input_type = node.op.infer(graph.input_type)
     graph.nodes = [
         replace(n, inputs=tuple(graph.input if t == node.output else t for t in n.inputs)) for n in graph.nodes if n is not node
     ]
-    graph.meta["real"].pop(node.output, None)
+    for record in graph.meta["real"].values():
+        if record["tensor"] == node.output:
+            record["tensor"] = graph.input
     graph.meta["nodes"].pop(node.name, None)
 
 

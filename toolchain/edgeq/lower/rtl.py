@@ -19,6 +19,7 @@ FORK, FIFO = "eq_fork", "eq_fifo"
 LEAST_FIFO = 32
 """Words of the smallest FIFO: what a LUT RAM holds anyway. It covers branches whose pipelines differ in length."""
 
+
 @dataclass(frozen=True)
 class Fifo:
     """A buffer between two operators. depth: words of `width` bits."""

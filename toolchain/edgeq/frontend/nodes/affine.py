@@ -133,11 +133,10 @@ def relu(call: Call) -> Value:
 
 def bound(call: Call, index: int, name: str) -> Fraction | None:
     """A scalar bound given as an attribute (opset below 11) or as an input; None where it is left out or infinite."""
-    given = call.attributes.get(name)
-    array = np.array(given, np.float32) if given is not None else call.array(index)
+    array = np.array(call.attribute(name, 0.0), np.float32) if name in call.attributes else call.array(index)
     if array is None:
         return None
-    if array.size != 1 or np.isnan(array).any():
+    if array.size != 1 or not np.issubdtype(array.dtype, np.number) or np.isnan(array).any():
         raise call.refuse(f"the bound {name} is {array.ravel()[:4]}", "one number")
     value = array.ravel()[0]
     return Fraction(float(value)) if np.isfinite(value) and abs(value) < np.finfo(np.float32).max else None

@@ -25,8 +25,15 @@ class Call:
         self.attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
 
     def attribute(self, name: str, default: Any) -> Any:
+        """The attribute, which must be of its default's kind: an integer, a number, a text, a list of integers or of numbers."""
         value = self.attributes.get(name, default)
-        return value.decode(errors="replace") if isinstance(value, bytes) else value
+        if isinstance(value, bytes):
+            value = value.decode(errors="replace")
+        kinds = {int: int, float: (int, float), str: str, list: list, tuple: (list, tuple)}[type(default)]
+        items = (int, float) if isinstance(default, list) and default and isinstance(default[0], float) else int
+        if not isinstance(value, kinds) or (isinstance(value, (list, tuple)) and not all(isinstance(v, items) for v in value)):
+            raise self.refuse(f"the attribute {name} is {value!r}", f"the kind of value that {default!r} is")
+        return value
 
     def refuse(self, what: str, fix: str = "") -> EdgeqError:
         return EdgeqError(what, where=self.builder.where, fix=fix)
@@ -89,8 +96,9 @@ class Call:
 
     def axes(self, index: int, name: str) -> list[int] | None:
         """Axes given as an attribute (older opsets) or as an input."""
-        given = self.attributes.get(name)
-        array = self.array(index) if given is None else np.array(given)
+        if name in self.attributes:
+            return list(self.attribute(name, []))
+        array = self.array(index)
         return None if array is None else [int(v) for v in array.ravel()]
 
     @property

@@ -95,8 +95,9 @@ def conv(call: Call) -> Value:
     if len(sym.shape) != 3:
         raise call.refuse(f"the input has shape {(call.batch, *sym.shape)}", "images [N, C, H, W]")
     kernel, stride, dilation = weight.shape[2:], pair(call, "strides"), pair(call, "dilations")
-    if tuple(call.attribute("kernel_shape", kernel)) != kernel:
-        raise call.refuse(f"kernel_shape {call.attribute('kernel_shape', None)} is not that of the weights {weight.shape}")
+    declared = tuple(call.attribute("kernel_shape", kernel))
+    if declared != kernel:
+        raise call.refuse(f"kernel_shape {declared} is not that of the weights {weight.shape}")
     size = (sym.shape[1] + waiting[0] + waiting[2], sym.shape[2] + waiting[1] + waiting[3])
     own = padding(call, size, kernel, stride, dilation)
     pads = (own[0] + waiting[0], own[1] + waiting[1], own[2] + waiting[2], own[3] + waiting[3])

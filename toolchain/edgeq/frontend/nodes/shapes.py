@@ -59,6 +59,8 @@ def transpose(call: Call) -> Value:
     value = call.value(0)
     if isinstance(value, QConst):
         perm = call.attribute("perm", list(range(value.values.ndim))[::-1])
+        if sorted(perm) != list(range(value.values.ndim)):
+            raise call.refuse(f"Transpose by {perm} of {value.values.ndim} dimensions")
         return replace(value, values=value.values.transpose(perm), scale=value.scale.transpose(perm))
     sym = call.sym()
     rank = 1 + len(sym.shape)

@@ -151,7 +151,7 @@ def resize(call: Call) -> Value:
         raise call.refuse("Resize with axes", "scales for all four dimensions")
     old = call.node.op_type == "Upsample" or call.opset < 11
     full = (call.batch, *sym.shape)
-    scales = np.array(call.attributes["scales"]) if "scales" in call.attributes else call.array(1 if old else 2)
+    scales = np.array(call.attribute("scales", [1.0])) if "scales" in call.attributes else call.array(1 if old else 2)
     if scales is None or scales.size == 0:
         sizes = None if old else call.array(3)
         if sizes is None:
