@@ -165,7 +165,7 @@ def test_export_is_deterministic_and_hostile_names_stay_out(tmp_path: Path) -> N
         assert edgeq("export", "m.onnx", "-o", f"e{n}", cwd=tmp_path).returncode == 0
         done = edgeq("synth", f"e{n}", "--board", "ultra96", "-o", f"b{n}", "--json", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-        json.loads(done.stdout)
+        report = json.loads(done.stdout)
         files = [p for folder in (f"e{n}", f"b{n}") for p in sorted((tmp_path / folder).rglob("*")) if p.is_file()]
         trees.append({str(p.relative_to(tmp_path))[3:]: p.read_bytes() for p in files})
     assert trees[0] == trees[1]
@@ -178,4 +178,8 @@ def test_export_is_deterministic_and_hostile_names_stay_out(tmp_path: Path) -> N
     engines = json.loads(done.stdout)["engines"]
     assert {name: e["mismatches"] for name, e in engines.items()} == {"hls": 0, "rtl": 0}
     assert all(e["values"] == 200 for e in engines.values())
+    keys = {"board", "clock_mhz", "cycles_per_frame", "operators", "total", "budget"}
+    assert keys <= set(report) and report == json.loads((tmp_path / "b1" / "report.json").read_text())
+    done = edgeq("sim", "b1", "--json", "--engine", "rtl", cwd=tmp_path)
+    assert json.loads(done.stdout)["engines"]["rtl"]["cycles_per_frame"] == report["cycles_per_frame"]
     assert not (tmp_path / "owned").exists()

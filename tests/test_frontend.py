@@ -254,6 +254,14 @@ def test_max_pool_of_flipped_bits_stays_binary(tmp_path: Path) -> None:
     assert kinds(graph) == ["Threshold", "MaxPool", "BinaryConv2d"]
 
 
+def test_global_max_pool_of_a_falling_chain(tmp_path: Path) -> None:
+    b = Builder(2, 3, 4)
+    x = b.op("Mul", b.quant("x", 0.5, 4), b.const([[[[1.0]], [[-0.3]]]]))
+    x = b.op("GlobalMaxPool", b.op("Clip", x, b.const(-0.4), b.const(1.0)))
+    graph = check(b.model(b.quant(x, 0.1, 4)), tmp_path)
+    assert kinds(graph) == ["Requantize", "GlobalMaxPool", "Threshold"]
+
+
 def test_average_pools(tmp_path: Path) -> None:
     b = Builder(2, 6, 6)
     x = b.op("Add", b.quant("x", 0.3, 4), b.const(0.1))
@@ -568,6 +576,9 @@ REFUSED: dict[str, tuple[onnx.ModelProto, str]] = {
     "fractional resize": (layered(lambda b, x: b.op("Resize", x, "", b.const([1, 1, 1.5, 2]))), "1.5"),
     "concat over pixels": (layered(lambda b, x: b.op("Concat", x, x, axis=2)), "along axis 2"),
     "mean over channels": (layered(lambda b, x: b.op("ReduceMean", x, b.const([1], np.int64))), "axes"),
+    "global pool of a vector": (
+        layered(lambda b, x: b.op("GlobalMaxPool", b.op("Flatten", x, axis=1))), r"must be \(C, H, W\)"
+    ),
     "argmax over pixels": (layered(lambda b, x: b.op("ArgMax", x, axis=2)), "another axis"),
     "padding with ones": (
         layered(lambda b, x: b.op("Pad", x, b.const([0, 0, 1, 1] * 2, np.int64), b.const(1.0))), "other than zeros"

@@ -6,9 +6,10 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from typing import Any
 import numpy as np
 
 from edgeq.board import Board
+from edgeq.engines.hls import HlsEngine
 from edgeq.engines.reference import ReferenceEngine
+from edgeq.engines.verilator import VerilatorEngine
 from edgeq.errors import EdgeqError
 from edgeq.fold import choose
 from edgeq.frontend import qonnx
@@ -207,6 +210,8 @@ def sim(
     """BUILD compiled and run; {"engines": {"hls": {...}, "rtl": {...}}}."""
     if not (build / REPORT_FILE).is_file():
         raise EdgeqError("this is not a folder that `edgeq synth` wrote", where=str(build), fix="run `edgeq synth` first")
+    if engine == "hls" and (trace or stalls is not None):
+        raise EdgeqError("stalls and traces belong to the Verilog", where="--engine hls", fix="--engine rtl")
     graph = lower_onnx.load(build / INTEGER_FILE)
     if samples is None:
         codes, _ = read_vectors(build)
@@ -224,26 +229,20 @@ def _engines(engine: str) -> tuple[str, ...]:
 def _simulate(
     name: str, build: Path, graph: Graph, codes: np.ndarray, expected: np.ndarray, stalls: int | None, trace: Path | None, ui: Ui
 ) -> dict[str, Any]:
-    output = graph.types()[graph.output]
-    run: Callable[[np.ndarray], np.ndarray]
+    engine: HlsEngine | VerilatorEngine
     with ui.stage(f"{name}: compiling"):
         if name == "rtl":
-            from edgeq.engines.verilator import VerilatorEngine
-
-            rtl = engine = VerilatorEngine(build / "rtl", graph.input_type, output, trace=trace.suffix[1:] if trace else "")
-
-            def run(x: np.ndarray) -> np.ndarray:
-                return rtl.run(x, stalls=stalls, trace=trace)
+            kind = trace.suffix[1:] if trace else ""
+            engine = rtl = VerilatorEngine(build / "rtl", graph.input_type, graph.types()[graph.output], trace=kind)
+            run = partial(rtl.run, stalls=stalls, trace=trace)
         else:
-            from edgeq.engines.hls import HlsEngine
-
-            engine = HlsEngine(build / "hls")
-            run = engine.run
+            engine = hls = HlsEngine(build / "hls")
+            run = partial(hls.run)
     with ui.stage(f"{name}: running {len(codes)} frames"):
         found = compare(expected, run(codes), graph.output)
     found["frames_per_second"] = engine.frames_per_second
-    if name == "rtl":
-        found |= {"latency_cycles": rtl.latency_cycles, "cycles_per_frame": rtl.cycles_per_frame}
+    if isinstance(engine, VerilatorEngine):
+        found |= {"latency_cycles": engine.latency_cycles, "cycles_per_frame": engine.cycles_per_frame}
     return found
 
 

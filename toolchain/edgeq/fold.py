@@ -40,7 +40,7 @@ class _Choice:
 
 
 def choose(graph: Graph, board: Board, mst: bool = True, max_utilization: float = MAX_UTILIZATION) -> dict[str, Fold]:
-    """The fold of every node: the fastest network of which every resource fits, each operator as cheap as that rate allows.
+    """The fold of every node: at the fastest rate at which the cheapest folds that reach it fit the board together.
 
     The rate is the slowest operator's. Raises EdgeqError that names the largest operator and the budget it breaks.
     """

@@ -91,7 +91,8 @@ def export_module(module: nn.Module, input_shape: tuple[int, ...], path: Path) -
     and is five times slower; dynamo is the second try.
     """
     torch = _torch()
-    from brevitas.export import export_qonnx
+    with quiet():
+        from brevitas.export import export_qonnx
 
     if len(input_shape) < 2 or min(input_shape) < 1:
         raise EdgeqError(f"the input shape is {input_shape}", fix="with the batch, as in 1,3,32,32")

@@ -80,7 +80,9 @@ def post(op: object, bits: int, x: IntType, lanes: int, words: int) -> Cost:
     return op.cost_post(x, bits, lanes, words) if op is not None else Cost()  # type: ignore[attr-defined]
 
 
-def layer(op: Mac, fold: Fold, x: IntType, accumulator: IntType, rows: np.ndarray, geometry: Window | None, groups: int = 1) -> Cost:
+def layer(
+    op: Mac, fold: Fold, x: IntType, accumulator: IntType, rows: np.ndarray, geometry: Window | None, groups: int = 1
+) -> Cost:
     """A convolution (with a window) or dense layer."""
     channels, terms = rows.shape
     y = op.finish(accumulator)

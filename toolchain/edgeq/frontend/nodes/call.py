@@ -29,7 +29,7 @@ class Call:
         value = self.attributes.get(name, default)
         if isinstance(value, bytes):
             value = value.decode(errors="replace")
-        kinds = {int: int, float: (int, float), str: str, list: list, tuple: (list, tuple)}[type(default)]
+        kinds: Any = {int: int, float: (int, float), str: str, list: list, tuple: (list, tuple)}[type(default)]
         items = (int, float) if isinstance(default, list) and default and isinstance(default[0], float) else int
         if not isinstance(value, kinds) or (isinstance(value, (list, tuple)) and not all(isinstance(v, items) for v in value)):
             raise self.refuse(f"the attribute {name} is {value!r}", f"the kind of value that {default!r} is")
@@ -94,11 +94,13 @@ class Call:
         except EdgeqError as error:
             raise self.refuse(error.what, error.fix) from None
 
-    def axes(self, index: int, name: str) -> list[int] | None:
-        """Axes given as an attribute (older opsets) or as an input."""
+    def integers_of(self, index: int, name: str) -> list[int] | None:
+        """Integers given as an attribute (older opsets) or as an input; None where they are left out."""
         if name in self.attributes:
             return list(self.attribute(name, []))
         array = self.array(index)
+        if array is not None and not np.issubdtype(array.dtype, np.integer):
+            raise self.refuse(f"the {name} are of type {array.dtype}", "integers")
         return None if array is None else [int(v) for v in array.ravel()]
 
     @property

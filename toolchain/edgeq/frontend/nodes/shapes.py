@@ -25,25 +25,24 @@ def frame_shape(call: Call, dims: list[int]) -> Shape:
 
 @handles("Reshape")
 def reshape(call: Call) -> Value:
-    value = call.value(0)
-    array = call.array(1) if "shape" not in call.attributes else np.array(call.attributes["shape"])
-    if array is None:
+    value, target = call.value(0), call.integers_of(1, "shape")
+    if target is None or value is None:
         raise call.refuse("the shape is missing")
-    if isinstance(value, QConst):
-        moved = value.values.reshape(array.tolist())
-        if value.scale.size == 1:
-            return QConst(moved, value.scale.reshape((1,) * moved.ndim))
-        return Const(value.array.reshape(array.tolist()), value.fuzz)
-    sym = call.sym()
-    full, dims = [call.batch, *sym.shape], [int(v) for v in array.ravel()]
-    if not call.attribute("allowzero", 0):
-        dims = [full[i] if d == 0 and i < len(full) else d for i, d in enumerate(dims)]
+    full = list(value.shape) if not isinstance(value, Sym) else [call.batch, *value.shape]
+    dims = [full[i] if d == 0 and i < len(full) and not call.attribute("allowzero", 0) else d for i, d in enumerate(target)]
     rest = prod(d for d in dims if d != -1)
     if dims.count(-1) == 1 and rest > 0 and prod(full) % rest == 0:
         dims[dims.index(-1)] = prod(full) // rest
-    if prod(dims) != prod(full) or min(dims, default=0) < 1:
-        raise call.refuse(f"cannot reshape {full} to {array.tolist()}")
-    return call.builder.reshaped(sym, frame_shape(call, dims))
+    if prod(dims) != prod(full) or min(dims, default=1) < 1:
+        raise call.refuse(f"cannot reshape {full} to {target}")
+    if not isinstance(value, QConst):
+        return call.builder.reshaped(call.sym(), frame_shape(call, dims))
+    moved = value.values.reshape(dims)
+    if value.scale.size == 1:
+        return QConst(moved, value.scale.reshape((1,) * len(dims)))
+    if value.scale.size == value.scale.shape[0] and dims[0] == full[0]:
+        return QConst(moved, value.scale.reshape(-1, *(1,) * (len(dims) - 1)))
+    return Const(value.array.reshape(dims), value.fuzz)
 
 
 @handles("Flatten")
@@ -76,7 +75,7 @@ def transpose(call: Call) -> Value:
 def squeeze(call: Call) -> Value:
     sym = call.sym()
     full = [call.batch, *sym.shape]
-    axes = call.axes(1, "axes")
+    axes = call.integers_of(1, "axes")
     drop = {a % len(full) for a in axes} if axes is not None else {i for i, d in enumerate(full) if d == 1 and i}
     if any(full[a] != 1 for a in drop):
         raise call.refuse(f"cannot squeeze axes {sorted(drop)} of {full}")
@@ -88,7 +87,7 @@ def squeeze(call: Call) -> Value:
 @handles("Unsqueeze")
 def unsqueeze(call: Call) -> Value:
     sym = call.sym()
-    axes = call.axes(1, "axes") or []
+    axes = call.integers_of(1, "axes") or []
     rank = 1 + len(sym.shape) + len(axes)
     full = [call.batch, *sym.shape]
     for axis in sorted(a % rank for a in axes):
@@ -102,8 +101,7 @@ def unsqueeze(call: Call) -> Value:
 def shape_of(call: Call) -> Value:
     sym = call.sym()
     full = [call.batch, *sym.shape]
-    start, end = int(call.attribute("start", 0)), call.attributes.get("end")
-    return Const(np.array(full[start:end], np.int64))
+    return Const(np.array(full[call.attribute("start", 0) : call.attribute("end", len(full))], np.int64))
 
 
 @handles("ArgMax")

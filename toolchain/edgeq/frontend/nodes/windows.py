@@ -15,6 +15,7 @@ from edgeq.frontend.symbols import Shape, Sym, Value
 from edgeq.ops.average_pool import AveragePool
 from edgeq.ops.concat import Concat
 from edgeq.ops.global_average_pool import GlobalAveragePool
+from edgeq.ops.global_max_pool import GlobalMaxPool
 from edgeq.ops.max_pool import MaxPool
 from edgeq.ops.upsample import Upsample
 
@@ -83,6 +84,13 @@ def max_pool(call: Call) -> Value:
     return call.builder.record(replace(sym, tensor=tensor, type=kind, shape=kind.shape), call.output)
 
 
+@handles("GlobalMaxPool")
+def global_max_pool(call: Call) -> Value:
+    sym = call.builder.rising(call.integers())
+    tensor, kind = call.builder.emit(GlobalMaxPool(), sym.tensor)
+    return call.builder.record(replace(sym, tensor=tensor, type=kind, shape=kind.shape), call.output)
+
+
 def averaged(call: Call, sym: Sym, op: AveragePool | GlobalAveragePool, count: int) -> Sym:
     """The sum in integers, the division in the scale."""
     tensor, kind = call.builder.emit(op, sym.tensor)
@@ -133,7 +141,7 @@ def global_average_pool(call: Call) -> Value:
 @handles("ReduceMean")
 def reduce_mean(call: Call) -> Value:
     rank = 1 + len(call.integers().shape)
-    axes = sorted(a % rank for a in call.axes(1, "axes") or [])
+    axes = sorted(a % rank for a in call.integers_of(1, "axes") or [])
     if rank != 4 or axes != [2, 3]:
         raise call.refuse(f"ReduceMean over axes {axes} of {rank} dimensions", "over H and W: axes 2 and 3 of [N, C, H, W]")
     sym = global_average(call)
@@ -209,17 +217,14 @@ def repeats(coordinates: str, nearest: str, size: int, factor: int) -> bool:
 @handles("Pad")
 def pad(call: Call) -> Value:
     sym = call.integers()
-    given = call.attributes.get("pads")
-    array = np.array(given) if given is not None else call.array(1)
-    value = call.attributes.get("value") if given is not None else call.array(2)
+    amounts, axes = call.integers_of(1, "pads"), call.integers_of(3, "axes")
+    value = np.array(call.attribute("value", 0.0)) if "pads" in call.attributes else call.array(2)
     rank = 1 + len(sym.shape)
-    axes = call.array(3)
-    if array is None or array.size != 2 * rank or (axes is not None and axes.tolist() != list(range(rank))):
+    if amounts is None or len(amounts) != 2 * rank or (axes is not None and axes != list(range(rank))):
         raise call.refuse("Pad with pads for some axes only", "pads for all dimensions")
-    amounts = [int(v) for v in array.ravel()]
     if not any(amounts):
         return sym
-    zero = value is None or not np.any(np.asarray(value))
+    zero = value is None or not np.any(value)
     spatial = rank == 4 and not any(amounts[i] for i in (0, 1, 4, 5)) and min(amounts) >= 0
     if call.attribute("mode", "constant") != "constant" or not zero or not spatial:
         raise call.refuse("Pad with something other than zeros around H and W", "zero padding of images")

@@ -1,0 +1,79 @@
+"""The choice of parallelism: the fastest rate that fits, each operator as cheap as that rate allows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+
+from edgeq.board import board, boards
+from edgeq.errors import EdgeqError
+from edgeq.fold import Fold, choose
+from edgeq.graph import Graph, IntType, Node
+from edgeq.hardware import Cost
+from edgeq.ops.binary_dense import BinaryDense
+from edgeq.ops.dense import Dense
+
+
+def network() -> Graph:
+    """A dense layer of 6-bit weights, then one of 4 bits, both foldable."""
+    rng = np.random.default_rng(5)
+    first, second = Dense(rng.integers(-32, 32, (8, 12))), Dense(rng.integers(-8, 8, (4, 8)))
+    graph = Graph("x", IntType((12,), -8, 7), [Node("a", first, ("x",), "h"), Node("b", second, ("h",), "y")], "y")
+    graph.check()
+    return graph
+
+
+def cost_and_cycles(graph: Graph, folds: dict[str, Fold]) -> tuple[Cost, int]:
+    types = graph.types()
+    xs = {node.name: [types[name] for name in node.inputs] for node in graph.nodes}
+    costs = [node.op.cost(folds[node.name], *xs[node.name]) for node in graph.nodes]
+    return sum(costs, Cost()), max(node.op.cycles(folds[node.name], *xs[node.name]) for node in graph.nodes)
+
+
+def fits(cost: Cost, limit: Cost) -> bool:
+    return all(used <= most for used, most in zip(cost.astuple(), limit.astuple(), strict=True))
+
+
+@pytest.mark.parametrize("dsp", [8, 20, 60, 200])
+def test_the_choice_is_the_fastest_of_all_that_fit(dsp: int) -> None:
+    graph, ultra96 = network(), board("ultra96")
+    small = replace(ultra96, budget=replace(ultra96.budget, dsp=dsp, lut=5000))
+    limit = replace(small.budget, dsp=0.7 * dsp, lut=3500, ff=0.7 * small.budget.ff, bram36=0.7 * small.budget.bram36)
+    chosen = choose(graph, small)
+    cost, cycles = cost_and_cycles(graph, chosen)
+    assert fits(cost, limit)
+    types = graph.types()
+    ladders = [node.op.folds(*(types[name] for name in node.inputs)) for node in graph.nodes]
+    every = (dict(zip("ab", folds, strict=True)) for folds in product(*ladders))
+    fitting = [c for folds in every for k, c in [cost_and_cycles(graph, folds)] if fits(k, limit)]
+    assert cycles == min(fitting) < max(fitting)
+
+
+def test_a_budget_that_is_broken_names_the_layer_and_the_resource() -> None:
+    graph, ultra96 = network(), board("ultra96")
+    with pytest.raises(EdgeqError, match="lut") as refused:
+        choose(graph, replace(ultra96, budget=replace(ultra96.budget, lut=100)))
+    assert refused.value.where in ("a", "b") and refused.value.fix
+
+
+def test_the_tree_can_be_switched_off() -> None:
+    rng = np.random.default_rng(1)
+    layer = BinaryDense(rng.choice([-1, 1], (8, 24)))
+    graph = Graph("x", IntType((24,), -1, 1, 2), [Node("a", layer, ("x",), "y")], "y")
+    tree, direct = (choose(graph, board("ultra96"), mst=mst)["a"] for mst in (True, False))
+    assert tree.mode == direct.mode == "unrolled" and tree.mst and not direct.mst
+    costs = [layer.cost(fold, graph.input_type).lut for fold in (tree, direct)]
+    notes = [layer.rtl(fold, graph.input_type).notes for fold in (tree, direct)]
+    assert costs[0] < costs[1]
+    assert notes[0]["additions"] < notes[1]["additions"] == notes[1]["direct_additions"]
+
+
+def test_boards_go_by_name_and_alias() -> None:
+    assert board("ultra96") == board("ultra96v2")
+    assert len({b.name for b in boards()}) == len(boards()) >= 3
+    with pytest.raises(EdgeqError, match="ultra97") as refused:
+        board("ultra97")
+    assert all(b.name in refused.value.fix for b in boards())
