@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import textwrap
 from collections.abc import Callable
@@ -128,10 +129,30 @@ def test_common_divisor() -> None:
 # Against qonnx
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(30))
 def test_random_models_equal_qonnx(seed: int, tmp_path: Path) -> None:
     model, exact = random_model(seed)
     check(model, tmp_path, frames=6, grid=1 / 64 if exact else 0.0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_execution_in_batches_is_qonnx_own(seed: int, tmp_path: Path) -> None:
+    from qonnx.core.modelwrapper import ModelWrapper
+    from qonnx.core.onnx_exec import execute_onnx
+    from qonnx.transformation.infer_shapes import InferShapes
+
+    model, _ = random_model(seed)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    x = np.random.default_rng(seed).normal(size=(3, *(d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim[1:])))
+    y = model.graph.output[0].name
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info(y, TensorProto.FLOAT, [1, 5]))
+    wrapped = ModelWrapper(model).transform(InferShapes())
+    frames = [execute_onnx(wrapped, {"x": frame[None].astype(np.float32)})[y] for frame in x]
+    whole = execute(tmp_path / "m.onnx", x.astype(np.float32))
+    assert np.allclose(whole, np.concatenate(frames), rtol=1e-6, atol=1e-6)  # a batch may be summed in another order
+    assert all(
+        np.array_equal(execute(tmp_path / "m.onnx", v[None].astype(np.float32)), y) for v, y in zip(x, frames, strict=True)
+    )
 
 
 @pytest.mark.parametrize("mode", [*MODES, "HALF_EVEN", "ROUND_TO_ZERO", "round"])
@@ -654,6 +675,41 @@ def test_graphs_that_are_no_graphs() -> None:
     b = Builder(2)
     with pytest.raises(EdgeqError, match="2 outputs"):
         import_qonnx(b.model(b.sign("x"), b.sign("x")))
+
+
+def damaged(model: onnx.ModelProto, rng: np.random.Generator) -> onnx.ModelProto:
+    """With one node, attribute or constant changed."""
+    node = model.graph.node[int(rng.integers(len(model.graph.node)))]
+    attribute = node.attribute[int(rng.integers(len(node.attribute)))] if node.attribute else None
+    tensor = model.graph.initializer[int(rng.integers(len(model.graph.initializer)))]
+    match rng.integers(0, 8):
+        case 0 if node.input:
+            node.input[0] = ""
+        case 1 if node.input:
+            del node.input[-1]
+        case 2 if attribute:
+            node.attribute.remove(attribute)
+        case 3 if attribute:
+            attribute.CopyFrom(helper.make_attribute(attribute.name, [b"x", -3, 1.5, [1.5], [0, -1, 7]][rng.integers(5)]))
+        case 4:
+            value = [np.zeros(0), np.array(3.5), np.array([-1, 2, 3]), np.zeros((2, 3, 1, 1, 1), np.float32)][rng.integers(4)]
+            tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
+        case 5:
+            node.op_type = ["Gemm", "Reshape", "Concat", "Trunc", "Pad", "Resize", "Clip", "Constant", "Squeeze"][rng.integers(9)]
+        case 6:
+            node.output.append("second")
+            model.graph.node[-1].input.append("second")
+        case _ if node.input:
+            node.input[0] = model.graph.node[int(rng.integers(len(model.graph.node)))].output[0]
+    return model
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_damaged_models_end_in_an_error_of_ours_or_in_a_graph(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    model, _ = random_model(seed)
+    with contextlib.suppress(EdgeqError):
+        import_qonnx(damaged(damaged(model, rng), rng)).check()
 
 
 # Files

@@ -88,7 +88,7 @@ def test_admits_refuses_what_is_out_of_range_off_the_step_or_of_another_shape(t:
 
 @pytest.mark.parametrize(
     ("lo", "hi", "bits"),
-    [(0, 0, 1), (0, 1, 1), (0, 255, 8),  (-1, 0, 1), (-1, 1, 2), (-2, 1, 2), (-128, 127, 8), (-129, 0, 9), (-8, -8, 4)],
+    [(0, 0, 1), (0, 1, 1), (0, 255, 8), (-1, 0, 1), (-1, 1, 2), (-2, 1, 2), (-128, 127, 8), (-129, 0, 9), (-8, -8, 4)],
 )
 def test_range_width(lo: int, hi: int, bits: int) -> None:
     assert range_width(lo, hi) == bits

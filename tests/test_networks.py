@@ -100,6 +100,7 @@ def test_verilog_equals_the_reference(seed: int, tmp_path: Path) -> None:
     graph, x, y = varied_network(seed)
     built = hardware_passes(graph)
     parity.check_verilog(built, random_folds(built, seed), x, y, tmp_path)
+    parity.check_synthesized_verilog(built, x, y, tmp_path)
 
 
 @pytest.mark.parametrize("seed", range(max(1, parity.EXAMPLES // 4)))

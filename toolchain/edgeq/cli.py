@@ -255,14 +255,23 @@ def print_report(result: dict[str, Any]) -> None:
         table.add_row(*map(Text, cells), f"{saved:.0%} of additions" if saved else "")
     total, budget = result["total"], result["budget"]
     table.add_section()
-    table.add_row("total", "", "", "", f"{result['cycles_per_frame']:,}", *(f"{total[n]:,g}" if n == "bram36" else f"{total[n]:,}" for n in names), "", "")
+    table.add_row(
+        "total",
+        "",
+        "",
+        "",
+        f"{result['cycles_per_frame']:,}",
+        *(f"{total[n]:,g}" if n == "bram36" else f"{total[n]:,}" for n in names),
+        "",
+        "",
+    )
     use = [f"{total[n] / budget[n]:.0%}" if budget[n] else "-" for n in names]
     table.add_row(f"use of {result['board']}", "", "", "", "", *use, "", "")
     console = stdout()
     console.print(table)
     console.print(
-        f"{result['cycles_per_frame']:,} cycles a frame: {result['frames_per_second']:,.0f} frames/s at {result['clock_mhz']:g} MHz "
-        "of the core (estimated: cycle model; what feeds its streams is not in it; resources: yosys = Yosys synth_xilinx counts, "
+        f"{result['cycles_per_frame']:,} cycles a frame: {result['frames_per_second']:,.0f} frames/s of the core at "
+        f"{result['clock_mhz']:g} MHz (estimated: cycle model; what feeds its streams is not in it; resources: yosys = Yosys synth_xilinx counts, "
         "model = our formulas)"
     )
 

@@ -20,7 +20,7 @@ _NO_LIMIT = 1 << 60
 
 @dataclass(frozen=True)
 class Counter:
-    """`low` bits of a column, `high` of the next one and the constant `plus` (0 or 1) become a bit in each of `outputs` columns."""
+    """`low` bits of a column, `high` of the next and the constant `plus` (0 or 1) become a bit in each of `outputs` columns."""
 
     low: int
     high: int

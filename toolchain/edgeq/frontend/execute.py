@@ -1,7 +1,8 @@
 """Execution of a QONNX model as `qonnx` does it: node by node, its own quantizers in numpy, the rest in onnxruntime.
 
 `qonnx.core.onnx_exec` builds a session for every node of every call and takes one frame at a time; here a node's session
-is built once and frames go in batches. The numbers are the same.
+is built once and frames go in batches. The numbers are the same, but for the order in which onnxruntime sums a float32
+matrix product over a batch.
 """
 
 from __future__ import annotations

@@ -135,6 +135,10 @@ class Importer:
 
     def _value(self, name: str) -> Value | None:
         if name and name not in self.values:
+            if name not in self.stored:  # made, but not as the first output of its node
+                raise EdgeqError(
+                    f"the tensor {name!r} is a second output", where=self.builder.where, fix="use first outputs only"
+                )
             self.values[name] = Const(to_array(self.stored[name]))
         return self.values[name] if name else None
 

@@ -65,4 +65,4 @@ class GlobalMaxPool(Op):
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
         (x,) = xs
         bits = x.channels * x.width
-        return Cost(lut=1.5 * bits, ff=bits) + _cost.fifo(bits, 4)
+        return Cost(lut=bits, ff=bits) + _cost.fifo(bits, 4)

@@ -61,7 +61,11 @@ class Threshold(Op):
 
     def infer(self, *xs: IntType) -> IntType:
         (x,) = xs
-        if self.thresholds.ndim != 2 or len(self.thresholds) not in (1, x.channels) or self.negative.shape != self.thresholds.shape[:1]:
+        if (
+            self.thresholds.ndim != 2
+            or len(self.thresholds) not in (1, x.channels)
+            or self.negative.shape != self.thresholds.shape[:1]
+        ):
             raise EdgeqError(f"thresholds {self.thresholds.shape}, directions {self.negative.shape} do not match {x}")
         if not np.all((self.negative == 0) | (self.negative == 1)):
             raise EdgeqError(f"directions {sorted(set(self.negative.tolist()))}", fix="0 or 1 a channel")
