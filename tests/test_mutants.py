@@ -62,6 +62,7 @@ SIGNS = IntType((3, 5, 5), -1, 1, 2)
 OPS: dict[str, tuple[Op, tuple[IntType, ...]]] = {
     "requantize": (Requantize(np.array([3, 5, -1, 7]), np.array([2, -2, 0, 1]), 2, "half_even", -30, 20), (NARROW,)),
     "threshold": (Threshold(RNG.integers(-18, 18, (4, 3)), np.array([0, 1, 1, 0]), -1), (NARROW,)),
+    "sign": (Threshold(np.array([[0], [2], [-3], [5]]), np.array([0, 1, 1, 0]), -1, 2), (NARROW,)),
     "binary": (BinaryConv2d(RNG.choice([-1, 1], (6, 3, 3, 3)), pads=(1, 0, 1, 2)), (SIGNS,)),
     "tree": (BinaryConv2d(chain(27).reshape(5, 3, 3, 3), pads=(1, 0, 1, 2)), (SIGNS,)),
     "square": (Conv2d(RNG.integers(-99, 99, (4, 4, 3, 3)), stride=(1, 2), pads=(1, 1, 0, 0)), (NARROW,)),
@@ -102,7 +103,8 @@ PYTHON = [
     Mutant("no upper clip", "requantize", "requantize", '("Min", body.out.hi, rounded.hi)', '("Min", body.out.hi, body.out.hi)'),
     Mutant("above for reached", "threshold", "threshold", '"GreaterOrEqual"', '"Greater"'),
     Mutant("a lost direction", "threshold", "threshold", "self.thresholds + self.negative[:, None]", "self.thresholds"),
-    Mutant("all slopes rising", "threshold", "threshold", "if self.negative.any():", "if False:"),
+    Mutant("all slopes rising", "threshold", "threshold", "if self.negative.any() else", "if False else"),
+    Mutant("all signs rising", "sign", "threshold", "(ends[::-1], ends)", "(ends, ends)"),
     Mutant("padding with -1", "binary", "_conv", "self.dilation, fill=0)", "self.dilation, fill=-1)"),
     Mutant("a transposed kernel", "square", "_conv", "self.weight.reshape(g", "self.weight.swapaxes(2, 3).reshape(g"),
     Mutant("swapped pads", "square", "_conv", "pads=list(self.pads)", "pads=list(self.pads[2:] + self.pads[:2])"),
@@ -127,7 +129,7 @@ PYTHON = [
 HLS = [
     [
         Mutant("half even to half up", "requantize", "eq_requantize.h", "tie && rounded[0] == 1", "false"),
-        Mutant("a lost direction", "threshold", "eq_threshold.h", "negative[row] != 0", "negative[0] != 0"),
+        Mutant("a lost direction", "threshold sign", "eq_threshold.h", "negative[row] != 0", "negative[0] != 0"),
         Mutant("padding with -1", "binary tree", "eq_binary.h", "CONFIG_T::padded == 0 || x[at] != 0", "true"),
         Mutant("dilation ignored", "dilated", "eq_window.h", "taps[i][j * CONFIG_T::dilation_width][c]", "taps[i][j][c]"),
         Mutant("a dropped group", "grouped", "eq_mac.h", "(channel / CONFIG_T::group_out) *", "0 *"),
@@ -138,7 +140,7 @@ HLS = [
     ],
     [
         Mutant("a dropped complement", "tree", "eq_binary.h", "? parent : -parent)", "? parent : parent)"),
-        Mutant("above for reached", "threshold", "eq_threshold.h", "(value >= thresholds[", "(value > thresholds["),
+        Mutant("above for reached", "threshold sign", "eq_threshold.h", "(value >= thresholds[", "(value > thresholds["),
         Mutant("a lost clip", "requantize", "eq_requantize.h", "rounded > hi ? hi : rounded", "rounded"),
         Mutant("a padded zero is real", "average_pool", "eq_average_pool.h", "sum = 0;", "sum = -1;"),
     ],

@@ -271,8 +271,8 @@ def print_report(result: dict[str, Any]) -> None:
     console.print(table)
     console.print(
         f"{result['cycles_per_frame']:,} cycles a frame: {result['frames_per_second']:,.0f} frames/s of the core at "
-        f"{result['clock_mhz']:g} MHz (estimated: cycle model; what feeds its streams is not in it; resources: yosys = Yosys synth_xilinx counts, "
-        "model = our formulas)"
+        f"{result['clock_mhz']:g} MHz (estimated: cycle model; what feeds its "
+        "streams is not in it; resources: yosys = Yosys synth_xilinx counts, model = our formulas)"
     )
 
 

@@ -54,7 +54,7 @@ def estimate(
     settings = " ".join(f"-chparam {name} {_constant(value)}" for name, value in params.items())
     synth = f"synth_xilinx -family {family} -top {top} -flatten -noiopad -noclkbuf"
     script = [
-        "read_verilog -sv " + " ".join([*(f"-D{d}" for d in DEFINES), *(str(f.resolve()) for f in files)]),
+        "read_verilog -sv -defer " + " ".join([*(f"-D{d}" for d in DEFINES), *(str(f.resolve()) for f in files)]),
         f"hierarchy -top {top} {settings}",  # the parts of the device come with synth_xilinx
         f"{synth} -run begin:map_dsp",
         "setattr -set keep 1 a:shreg_extract=no %ci1 t:$dff %i",  # as Vivado reads it: registers, no shift register LUTs

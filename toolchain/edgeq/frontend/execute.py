@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from edgeq.errors import EdgeqError
 from edgeq.frontend.load import IR_VERSION, load_model, to_array
@@ -81,16 +81,13 @@ class QonnxEngine:
         del single.output[1:]
 
         def call(context: dict[str, np.ndarray]) -> np.ndarray:
-            changes = node.input[loose] if loose is not None and len(node.input) > loose else ""
-            constant = [n for n in node.input if n in self._constants and n != changes]
-            fed = [n for n in dict.fromkeys(node.input) if n and n not in constant]
+            feeds = {name: context[name] for name in node.input if name}
             if not sessions:
-                sessions.append(_session(single, {n: context[n] for n in fed}, {n: context[n] for n in constant}, self._opset))
-            feeds = {n: context[n] for n in fed}
-            if changes:
-                target, frames = feeds[changes], len(context[node.input[0]])
-                if self._frames() == 1 and target.size and target[0] == 1:  # one frame was exported, a batch is run
-                    feeds[changes] = np.concatenate([[frames], target[1:]]).astype(target.dtype)
+                sessions.append(_session(single, feeds, self._opset))
+            target = node.input[loose] if loose is not None and len(node.input) > loose else ""
+            if target and self._frames() == 1 and feeds[target][:1].tolist() == [1]:  # one frame was exported, a batch is run
+                frames = len(context[node.input[0]])
+                feeds[target] = np.concatenate([[frames], feeds[target][1:]]).astype(feeds[target].dtype)
             return sessions[0].run(None, feeds)[0]
 
         return call
@@ -130,14 +127,10 @@ class QonnxEngine:
         return context[self._output]
 
 
-def _session(
-    node: onnx.NodeProto, fed: dict[str, np.ndarray], constant: dict[str, np.ndarray], opset: int
-) -> onnxruntime.InferenceSession:
-    infos = [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), None) for n, a in fed.items()]
-    graph = helper.make_graph(
-        [node], "node", infos, [helper.make_empty_tensor_value_info(node.output[0])],
-        [numpy_helper.from_array(a, n) for n, a in constant.items()],
-    )  # fmt: skip
+def _session(node: onnx.NodeProto, feeds: dict[str, np.ndarray], opset: int) -> onnxruntime.InferenceSession:
+    """Constants are inputs too, as in qonnx: as initializers they would be packed for kernels that sum in another order."""
+    infos = [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), None) for n, a in feeds.items()]
+    graph = helper.make_graph([node], "node", infos, [helper.make_empty_tensor_value_info(node.output[0])])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
     model.ir_version = IR_VERSION
     options = onnxruntime.SessionOptions()

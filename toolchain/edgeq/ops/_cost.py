@@ -24,8 +24,8 @@ CONTROL = Cost(lut=40, ff=40)
 LUT_PER_XNOR = 0.9
 """XNOR of variable bits and its share of a popcount of LUT6 compressors."""
 MUX_INPUTS_PER_LUT = 2.5
-LUT_PER_ADDITION = 0.95
-"""A summed bit of an unrolled layer, compressors and final adders together (2,052 LUT for 2,189 bits, 32 x 144 random)."""
+FF_PER_ADDITION = 0.95
+"""Registers a summed bit of an unrolled layer, whose LUT are one a bit: 1,898 and 2,052 for 2,038 bits (32 x 144, random)."""
 UNROLLED_DEPTH = 32
 DSP_PORTS = (26, 17)
 """Unsigned bits of the two factors of a DSP48E2."""
@@ -93,7 +93,8 @@ def layer(
     patch_bits = taps * x.channels * x.width + taps
     if fold.mode == "unrolled" and binary:
         additions = sum(tree.additions for tree in layer_trees(rows, groups, fold.mst))
-        tree = Cost(lut=LUT_PER_ADDITION * additions + channels * bits, ff=LUT_PER_ADDITION * additions)
+        last = channels * (1 + (bits if geometry and geometry.masks() is not None else 0))  # the border's adder
+        tree = Cost(lut=additions + last, ff=FF_PER_ADDITION * additions + last)
         return front + tree + post(op.post, bits, accumulator, channels, 1) + fifo(channels * y.width, UNROLLED_DEPTH)
     pe, simd = (fold.pe, fold.simd) if fold.mode == "folded" else (channels, terms)
     count = steps(Fold("folded", pe, simd), channels, terms)
