@@ -56,7 +56,7 @@ def bundle(operators: list[tuple[Op, tuple[IntType, ...]]], seed: int = 0) -> Bu
             fed += 1
             pick = np.zeros((kind.size, FEATURES), np.int64)
             pick[np.arange(kind.size), rng.integers(0, FEATURES, kind.size)] = 1
-            vector = add(f"pick{k}_{i}", Dense(pick, post=_stretch(kind)), hub)
+            vector = add(f"pick{k}_{i}", Dense(pick, post=stretch(graph.input_type, kind, falling=i == 1)), hub)
             inputs.append(add(f"in{k}_{i}", _reshape((kind.size,), kind.shape), vector) if len(kind.shape) == 3 else vector)
         out = op.infer(*types)
         start = spans[-1].stop if spans else 0
@@ -77,10 +77,13 @@ def _reshape(view: tuple[int, ...], shape: tuple[int, ...]) -> Rearrange:
     return Rearrange(view, tuple(range(len(view))), shape)
 
 
-def _stretch(kind: IntType) -> Op:
-    """The input's whole range onto `kind`'s."""
-    count = _levels(kind) + 1
-    if kind.step == 1:
-        return Requantize(np.array([count]), np.array([kind.lo << INPUT_BITS]), INPUT_BITS, "floor", kind.lo, kind.hi)
-    edges = (np.arange(1, count, dtype=np.int64) << INPUT_BITS) // count
-    return Threshold(edges[None], np.array([0]), kind.lo, kind.step)
+def stretch(source: IntType, kind: IntType, falling: bool = False) -> Op:
+    """The whole range of `source` onto that of `kind`, rising or falling."""
+    span, levels = source.hi - source.lo, _levels(kind)
+    if kind.step > 1:
+        edges = source.lo + np.arange(1, levels + 1, dtype=np.int64) * (span + 1) // (levels + 1)
+        return Threshold(edges[None], np.array([int(falling)]), kind.lo, kind.step)
+    shift = (span + 1).bit_length() - 1
+    multiplier = max(1, -(-(levels << shift) // span)) * (-1 if falling else 1)
+    offset = (kind.lo << shift) - min(source.lo * multiplier, source.hi * multiplier)
+    return Requantize(np.array([multiplier]), np.array([offset]), shift, "floor", kind.lo, kind.hi)

@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 import numpy as np
+from bundle import stretch
 
 from edgeq.engines.hls import EXACT_BITS
 from edgeq.engines.ort import OrtEngine
@@ -21,7 +23,6 @@ from edgeq.graph import Draw, Graph, IntType, Node, Op
 from edgeq.lower import onnx as lower_onnx
 from edgeq.lower import rtl as lower_rtl
 from edgeq.ops import registry
-from edgeq.ops._mac import Mac
 from edgeq.ops.conv2d import Conv2d
 from edgeq.ops.dense import Dense
 from edgeq.ops.requantize import Requantize
@@ -67,7 +68,7 @@ def seeded(*seed: int) -> Draw:
 def draw_case(kind: type[Op], draw: Draw, fused: bool = False) -> Case:
     """A random case of the operator. fused: with a random `post` where the layer absorbs one."""
     op, types = kind.sample(draw)
-    post = draw_post(op, types[0], draw) if isinstance(op, Mac) and fused else None
+    post = draw_post(op, types[0], draw) if kind.absorbs_post and fused else None
     return case_of(op, types, draw(0, 1 << 30), post)
 
 
@@ -90,7 +91,7 @@ def narrow_case(kind: type[Op], seed: int) -> Case:
 def case_of(op: Op, types: tuple[IntType, ...], seed: int = 0, post: Op | None = None) -> Case:
     """The case of one operator on types; post: also fused into the layer."""
     graph, inputs = _branches(types) if len(types) > 1 else (Graph("x", types[0]), ("x",))
-    fused = replace(op, post=post) if isinstance(op, Mac) else op
+    fused = with_post(op, post) if post else op
     built = replace(graph, nodes=[*graph.nodes, Node("op", fused, inputs, "y")], output="y")
     graph.nodes.append(Node("op", op, inputs, "a" if post else "y"))
     if post:
@@ -111,24 +112,16 @@ def _branches(types: tuple[IntType, ...]) -> tuple[Graph, tuple[str, ...]]:
             select: Op = Conv2d(eye[:, :, None, None]) if len(shape) == 3 else Dense(eye)
             graph.nodes.append(Node(f"select{i}", select, (tensor,), f"s{i}"))
             (source, tensor) = select.infer(source), f"s{i}"
-        graph.nodes.append(Node(f"convert{i}", convert(source, t, falling=i % 2 == 1), (tensor,), f"x{i}"))
+        graph.nodes.append(Node(f"stretch{i}", stretch(source, t, falling=i == 1), (tensor,), f"x{i}"))
     return graph, tuple(f"x{i}" for i in range(len(types)))
 
 
-def convert(source: IntType, target: IntType, falling: bool) -> Op:
-    """An operator that takes `source` onto the whole range of `target`, rising or falling."""
-    span, levels = source.hi - source.lo, (target.hi - target.lo) // target.step
-    if target.step > 1:
-        edges = source.lo + 1 + np.arange(levels)[None] * max(1, span // levels)
-        return Threshold(edges, np.array([int(falling)]), target.lo, target.step)
-    shift = max(0, (span // max(1, levels)).bit_length() - 1)
-    multiplier = max(1, -(-levels // span)) * (-1 if falling else 1)
-    least = min(source.lo * multiplier, source.hi * multiplier)
-    offset = (target.lo << shift) - least
-    return Requantize(np.array([multiplier]), np.array([offset]), shift, "floor", target.lo, target.hi)
+def with_post(layer: Any, post: Op) -> Op:
+    """The layer with an operator fused into it."""
+    return replace(layer, post=post)
 
 
-def draw_post(op: Mac, x: IntType, draw: Draw) -> Op:
+def draw_post(op: Op, x: IntType, draw: Draw) -> Op:
     """A threshold at sums that occur, in either direction, or a requantize."""
     accumulator = op.infer(x)
     if draw(0, 2) == 2 and accumulator.width <= 30:

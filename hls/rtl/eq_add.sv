@@ -77,6 +77,9 @@ module eq_add #(
     logic signed [MulBits-1:0] a, b;
     logic signed [SumBits-1:0] product0_q, product1_q, sum_q;
     assign {b, a} = multipliers[2*c*MulBits +: 2*MulBits];
+    // Products are needed modulo 2**SumBits only.
+    logic unused;
+    assign unused = ^{value0_q, value1_q, a, b};
     eq_decode #(
       .InBits(In0Bits),
       .Kind(In0Kind),

@@ -50,6 +50,9 @@ module eq_requantize #(
     logic [OutBits-1:0] y_q;
     assign x = x_i[i*InBits +: InBits];
     assign multiplier = params_i[i*ParamBits +: MulBits];
+    // The product is needed modulo 2**SumBits only.
+    logic unused_high;
+    assign unused_high = ^{x, multiplier};
 
     always_ff @(posedge clk_i) begin
       product_q <= SumBits'(x) * SumBits'(multiplier);

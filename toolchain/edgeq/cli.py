@@ -123,7 +123,7 @@ def synth(folder: Path, board_name: str, out: Path, as_json: bool, **options: An
 @samples_option
 @seed_option
 @click.option("--engine", type=click.Choice(["rtl", "hls", "both"]), default="both", show_default=True)
-@click.option("--stalls", type=int, metavar="SEED", help="Stall both streams of the Verilog at random.")
+@click.option("--stalls", type=int, metavar="SEED", help="Stall both streams of the Verilog at random; no cycle counts then.")
 @click.option("--trace", type=DIRECTORY, help="Write the waves of the Verilog: FILE.vcd or FILE.fst.")
 @json_option
 def sim(build: Path, as_json: bool, **options: Any) -> None:
