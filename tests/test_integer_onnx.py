@@ -60,7 +60,7 @@ def test_every_tensor_is_an_integer_and_products_are_of_unsigned_bytes(kind: typ
     types = {v.name: v.type.tensor_type.elem_type for v in (*graph.value_info, *graph.input, *graph.output)}
     types |= {t.name: t.data_type for t in graph.initializer}
     assert {name: types[name] for n in graph.node for name in (*n.input, *n.output) if types[name] not in INTEGERS} == {}
-    # u8 x u8 is the one form that is exact without VNNI too (facts.md).
+    # u8 x u8 is the one form that is exact without VNNI too (docs/design.md, "Integer ONNX").
     sums = [types[name] for n in graph.node if n.op_type in ("ConvInteger", "MatMulInteger") for name in n.input]
     assert set(sums) <= {TensorProto.UINT8}
     # onnxruntime's Min and Max of int64 are wrong where bit 31 is set.

@@ -16,7 +16,7 @@ from edgeq.lower.rtl import Design
 
 YOSYS_MAX_LUT = 2500
 YOSYS_MAX_BRAM36 = 4
-"""Above these, `auto` takes our model: Yosys needs minutes there (facts.md)."""
+"""Above these, `auto` takes our model: Yosys needs minutes there."""
 ESTIMATES = ("auto", "yosys", "model")
 
 

@@ -1,4 +1,4 @@
-"""Comparison of every engine with the numpy reference, by rules 5 and 6 of the architecture.
+"""Comparison of every engine with the numpy reference, by rules 5 and 6 of docs/design.md.
 
 Integer engines are compared whole and exactly. Float engines (qonnx, PyTorch) are compared operator by operator: at each
 tensor that stands for integers the engine's value is compared with the reference's, and then replaced by it, so that

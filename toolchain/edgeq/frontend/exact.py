@@ -1,7 +1,7 @@
 """Exact rational chains after an integer, and the integer operators that are proved equal to them.
 
 A chain is what stands between an accumulator and the next quantizer: scale, bias, BatchNorm, ReLU. Every such step is
-affine or a clip, so the chain of one channel is always `clip(a*v + b, low, high)` (rule 2 of the architecture).
+affine or a clip, so the chain of one channel is always `clip(a*v + b, low, high)` (rule 2 of docs/design.md).
 """
 
 from __future__ import annotations

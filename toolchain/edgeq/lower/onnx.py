@@ -1,7 +1,7 @@
 """Graph <-> integer ONNX: one node an operator, a model-local function of domain `edgeq` each.
 
 A plain `onnxruntime.InferenceSession` runs the file, because every function body is made of standard integer operators
-(of the forms that facts.md found exact on every CPU); `load` reads the operators back from the nodes.
+(in the forms of docs/design.md that are exact on every CPU); `load` reads the operators back from the nodes.
 """
 
 from __future__ import annotations

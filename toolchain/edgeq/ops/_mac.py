@@ -96,7 +96,7 @@ def exact_matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def integer_sum(body: Body, x: str, emit: str, weight: str, view: list[int] | None = None, **attributes: object) -> str:
     """`emit` (ConvInteger or MatMulInteger) of x by weight as int32 or int64, u8 by u8 with zero points.
 
-    u8 x u8 is the one form that is exact on every CPU and fast on most (facts.md). Activations wider than a byte are
+    u8 x u8 is the one form that is exact on every CPU and fast on most (docs/design.md). Activations wider than a byte are
     split into two bytes: x = 256*high + low. view: x is reshaped to it first.
     """
     w, w_zero = body.as_u8(weight)

@@ -36,7 +36,7 @@ class Pass:
 def run_passes(graph: Graph, passes: Sequence[Pass]) -> Graph:
     """The graph after every pass in turn.
 
-    Rule 4 of the architecture: after each pass Graph.check() holds, the reference gives the same integers on a fixed
+    Rule 4 of docs/design.md: after each pass Graph.check() holds, the reference gives the same integers on a fixed
     probe batch, and input and output keep their names and the input its type. Raises EdgeqError that names the pass,
     those before it, the operator and the first differing element.
     """
