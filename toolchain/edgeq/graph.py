@@ -146,21 +146,21 @@ class Op(ABC):
     def to_onnx(self, body: Body, *xs: str) -> str:
         """Standard integer ONNX operators, appended to `body`; returns the name of the result."""
 
+    @abstractmethod
     def hls(self, fold: Fold, *xs: IntType) -> HlsCall:
         """The C++ template call for the hls4ml project."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
         """The SystemVerilog module, its parameters, memory images and generated sources."""
-        raise NotImplementedError
 
+    @abstractmethod
     def cycles(self, fold: Fold, *xs: IntType) -> int:
         """Clock cycles a frame at steady state, were the operator alone."""
-        raise NotImplementedError
 
+    @abstractmethod
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
         """Resources by our model."""
-        raise NotImplementedError
 
     def folds(self, *xs: IntType) -> list[Fold]:
         """The ways to build it, slowest first. Operators that run a pixel a cycle have one."""
