@@ -145,6 +145,16 @@ def test_an_output_directory_that_exists(tmp_path: Path) -> None:
     refused(tmp_path, "export", "m.onnx", "-o", "precious", "--force", says="did not write")
 
 
+def test_vectors_of_another_model_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "m.onnx", quantized_dense())
+    assert edgeq("export", "m.onnx", "-o", "out", cwd=tmp_path).returncode == 0
+    with np.load(tmp_path / "out" / "vectors.npz") as pack:
+        arrays = dict(pack)
+    arrays["outputs"][3, 1] += 1
+    np.savez(tmp_path / "out" / "vectors.npz", **arrays)
+    refused(tmp_path, "verify", "out", says="golden outputs")
+
+
 def test_a_model_too_big_for_the_board(tmp_path: Path) -> None:
     """16 Mbit of weights; the ZU3EG has 7.6 Mbit of block RAM."""
     write(tmp_path / "m.onnx", quantized_dense(features=2048, outputs=2048))

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from edgeq import __version__
 from edgeq.errors import EdgeqError
+from edgeq.fold import MAX_UTILIZATION
 from edgeq.hardware import RESOURCES
 from edgeq.ui import Ui
 
@@ -95,7 +96,12 @@ def verify(folder: Path, as_json: bool, **options: Any) -> None:
 @click.option("-o", "--out", type=DIRECTORY, required=True, help="Folder to write.")
 @click.option("--mst/--no-mst", default=True, show_default=True, help="Unrolled binary layers along a minimum spanning tree.")
 @click.option(
-    "--max-util", "max_utilization", type=click.FloatRange(0.01, 1), default=0.7, show_default=True, help="Share of the board."
+    "--max-util",
+    "max_utilization",
+    type=click.FloatRange(0.01, 1),
+    default=MAX_UTILIZATION,
+    show_default=True,
+    help="Share of the board.",
 )
 @click.option(
     "--estimate",

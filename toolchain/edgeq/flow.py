@@ -55,9 +55,15 @@ def fresh_directory(path: Path, force: bool) -> Iterator[Path]:
         made = work / "new"
         made.mkdir()
         yield made
-        if path.exists():
+        replaced = path.exists()
+        if replaced:
             path.rename(work / "old")
-        made.rename(path)
+        try:
+            made.rename(path)
+        except OSError:
+            if replaced:
+                (work / "old").rename(path)
+            raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
         if not path.exists():
@@ -148,7 +154,7 @@ def verify(folder: Path, *, samples: int | None, seed: int, data: Path | None, u
     record = read_record(folder)
     graph = lower_onnx.load(folder / INTEGER_FILE)
     if samples is None and data is None:
-        codes, floats = read_vectors(folder)
+        codes, floats = read_vectors(folder, graph)
     else:
         codes, floats = frames_of(graph, samples or 1000, seed, data)
     module = None
@@ -198,6 +204,15 @@ def synth(
             lower_hls.lower(graph, folds, board, made / "hls")
         with ui.stage("estimating resources"):
             result = report(graph, folds, board, design, made / "rtl", estimate)
+        over = [name for name, most in result["budget"].items() if result["total"][name] > most]
+        if over:
+            largest = max(result["operators"], key=lambda row: row[over[0]])
+            raise EdgeqError(
+                f"by the estimate the network needs {result['total'][over[0]]:,} {over[0]} of {result['budget'][over[0]]:,}; "
+                f"this operator {largest[over[0]]:,}",
+                where=graph.source_of(largest["name"]),
+                fix="a smaller --max-util",
+            )
         write_json(made / REPORT_FILE, result)
         for name in (INTEGER_FILE, VECTORS_FILE):
             shutil.copyfile(folder / name, made / name)
@@ -214,7 +229,7 @@ def sim(
         raise EdgeqError("stalls and traces belong to the Verilog", where="--engine hls", fix="--engine rtl")
     graph = lower_onnx.load(build / INTEGER_FILE)
     if samples is None:
-        codes, _ = read_vectors(build)
+        codes, _ = read_vectors(build, graph)
     else:
         codes = graph.input_type.random(np.random.default_rng(seed), samples)
     with ui.stage(f"reference on {len(codes)} frames"):
@@ -266,13 +281,16 @@ def read_record(folder: Path) -> dict[str, Any]:
         raise EdgeqError(f"not JSON ({error})", where=str(path), fix="run `edgeq export` again") from None
 
 
-def read_vectors(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """(codes, floats) of the golden vectors."""
+def read_vectors(folder: Path, graph: Graph) -> tuple[np.ndarray, np.ndarray]:
+    """(codes, floats) of the golden vectors. Raises EdgeqError unless their outputs are the graph's."""
     try:
         with np.load(folder / VECTORS_FILE, allow_pickle=False) as pack:
-            return pack["codes"], pack["floats"]
+            codes, floats, outputs = pack["codes"], pack["floats"], pack["outputs"]
     except Exception as error:
         raise EdgeqError(f"the vectors cannot be read ({error})", where=str(folder / VECTORS_FILE), fix="export again") from None
+    if not np.array_equal(ReferenceEngine(graph).run(codes), outputs):
+        raise EdgeqError("the golden outputs are not this model's", where=str(folder / VECTORS_FILE), fix="export again")
+    return codes, floats
 
 
 def write_json(path: Path, value: Any) -> None:
