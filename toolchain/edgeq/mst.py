@@ -141,8 +141,8 @@ def _shallow(cost: np.ndarray, order: np.ndarray, parent: np.ndarray, max_depth:
     level = _levels(order, parent)
     cut = parent.copy()
     shallow = level < max_depth
-    for c in np.flatnonzero(level > max_depth):
-        cut[c] = np.where(shallow, cost[c], np.iinfo(np.int64).max).argmin()
+    for deep in np.flatnonzero(level > max_depth):
+        cut[deep] = np.where(shallow, cost[deep], np.iinfo(np.int64).max).argmin()
     grown = np.full(len(parent), -1)
     medoid = int(cost.sum(axis=1).argmin())
     depth = np.zeros(len(parent), np.int64)
@@ -192,7 +192,7 @@ def _extent(parent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Of each channel the edges to the root, and the edges to the farthest channel below it."""
     order = _breadth_first(parent)
     height = np.zeros(len(parent), np.int64)
-    for c in order[:0:-1]:
+    for c in map(int, order[:0:-1]):
         height[parent[c]] = max(height[parent[c]], height[c] + 1)
     return _levels(order, parent), height
 
