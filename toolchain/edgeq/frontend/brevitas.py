@@ -33,8 +33,8 @@ BATCH = 64
 def load_module(source: str, weights: Path | None = None) -> nn.Module:
     """The module that `package.module:function` or `file.py:function` returns, in evaluation mode.
 
-    weights: a state dictionary that torch.load reads with weights_only=True. Raises EdgeqError where the source cannot
-    be imported or called, does not return an nn.Module, or does not fit the weights.
+    weights: a state dictionary that torch.load reads with weights_only=True, or a packed .npz of edgeq.train.packed. Raises
+    EdgeqError where the source cannot be imported or called, does not return an nn.Module, or does not fit the weights.
     """
     torch = _torch()
     place, _, name = source.rpartition(":")
@@ -50,7 +50,11 @@ def load_module(source: str, weights: Path | None = None) -> nn.Module:
         raise EdgeqError(f"{type(error).__name__}: {error}", where=source, fix=fix) from error
     if not isinstance(made, torch.nn.Module):
         raise EdgeqError(f"the function returned a {type(made).__name__}", where=source, fix="return a torch.nn.Module")
-    if weights is not None:
+    if weights is not None and weights.suffix == ".npz":
+        from edgeq.train.packed import load_packed
+
+        load_packed(made, weights)
+    elif weights is not None:
         try:
             made.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
         except Exception as error:

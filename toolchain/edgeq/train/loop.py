@@ -1,0 +1,127 @@
+"""Training a classifier: one loop for all examples, the same weights for the same seed on the same machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from edgeq.errors import EdgeqError
+from edgeq.train.binary import clip_latent, set_progress
+from edgeq.train.packed import save_packed
+from edgeq.train.tree import LayerTree, TreeLoss
+
+Inputs = Callable[[Tensor, bool], Tensor]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """epochs: how long.  rate: Adam's, falling to 0 as a cosine.  logit_scale: of the network's outputs before the softmax
+    (binary layers give sums of up to K).  seed: of order and augmentation, not of the weights the network comes with.
+    bfloat16: forward and backward in bfloat16 where torch's autocast thinks it right, twice as fast on a CPU that has it. Sums
+    of -1 and +1 are exact in it up to 256, and the even ones up to 512; accuracy is always taken in float32.
+    """
+
+    epochs: int
+    batch: int = 128
+    rate: float = 0.01
+    logit_scale: float = 1 / 16
+    seed: int = 0
+    bfloat16: bool = False
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch's end. loss: mean of the task's loss.  tree_loss: mean, with its weight.  trees: of the epoch's beginning."""
+
+    number: int
+    seconds: float
+    loss: float
+    tree_loss: float
+    trees: list[LayerTree]
+
+
+def plain(images: Tensor, training: bool) -> Tensor:
+    """Images as they are stored, as float32; bytes become multiples of 1/256 in [0, 255/256]."""
+    return images.to(torch.float32) / 256 if images.dtype == torch.uint8 else images.to(torch.float32)
+
+
+def fit(
+    net: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    recipe: Recipe,
+    *,
+    inputs: Inputs = plain,
+    tree: TreeLoss | None = None,
+    report: Callable[[Epoch], None] | None = None,
+    checkpoint: Path | None = None,
+) -> None:
+    """Train `net` in place on cross entropy and `tree`, and leave it in evaluation mode.
+
+    images: [N, ...] as stored (bytes keep a data set small).  labels: int64 [N].  inputs: (a batch of images, training?) -> what
+    the network takes: augmentation and scaling.  report: called after each epoch.  checkpoint: a packed file written after each
+    epoch. One thread: sums split over threads change their last bits. The caller's random state is left as it was. Raises
+    EdgeqError where there are fewer images than a batch; those that fill no batch wait for another epoch's order.
+    """
+    batches = len(images) // recipe.batch
+    if not batches:
+        raise EdgeqError(f"{len(images)} images make no batch of {recipe.batch}", where="fit", fix="a smaller batch")
+    steps = recipe.epochs * batches
+    optimizer = torch.optim.Adam(net.parameters(), lr=recipe.rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    with seeded(recipe.seed):
+        for number in range(recipe.epochs):
+            net.train()
+            start = time.perf_counter()
+            trees = tree.rebuild() if tree else []
+            sums = torch.zeros(2)
+            order = torch.randperm(len(images))[: batches * recipe.batch]
+            for step, index in enumerate(order.split(recipe.batch)):
+                set_progress(net, (number * batches + step) / steps)
+                x = inputs(images[index], True)
+                with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
+                    y = net(x)
+                task = nn.functional.cross_entropy(y.float() * recipe.logit_scale, labels[index])
+                extra = tree() if tree else torch.zeros(())
+                optimizer.zero_grad()
+                (task + extra).backward()
+                optimizer.step()
+                schedule.step()
+                clip_latent(net)
+                sums += torch.stack((task.detach(), extra.detach()))
+            net.eval()
+            if checkpoint:
+                save_packed(net, checkpoint)
+            if report:
+                mean = (sums / batches).tolist()
+                report(Epoch(number + 1, time.perf_counter() - start, mean[0], mean[1], trees))
+
+
+def accuracy(net: nn.Module, images: Tensor, labels: Tensor, inputs: Inputs = plain, batch: int = 500) -> float:
+    """The share of images whose first largest output is the label; the network is left in evaluation mode."""
+    net.eval()
+    right = 0
+    with torch.no_grad():
+        for start in range(0, len(images), batch):
+            y = net(inputs(images[start : start + batch], False))
+            right += int((y.argmax(1) == labels[start : start + batch]).sum())
+    return right / len(images)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Torch with this seed and one thread; afterwards its random state and threads are what they were."""
+    threads = torch.get_num_threads()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
