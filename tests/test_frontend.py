@@ -373,6 +373,24 @@ def test_reshape_transpose_chains(tmp_path: Path) -> None:
     assert kinds(graph)[-1] == "Dense"
 
 
+@pytest.mark.parametrize(
+    ("op", "attributes"),
+    [("SpaceToDepth", {"blocksize": 2}), ("DepthToSpace", {"blocksize": 2}), ("DepthToSpace", {"blocksize": 2, "mode": "CRD"})],
+)
+def test_blocks_of_pixels_as_channels_and_back(op: str, attributes: dict[str, int | str], tmp_path: Path) -> None:
+    b = Builder(8, 4, 6)
+    x = b.op(op, b.quant("x", 0.5, 4), **attributes)
+    graph = check(b.model(b.op("Conv", x, b.weight(RNG.normal(size=(3, 32 if op == "SpaceToDepth" else 2, 1, 1))))), tmp_path)
+    assert kinds(graph) == ["Rearrange", "Conv2d"]
+
+
+def test_blocks_in_front_of_the_quantizer_are_part_of_the_input(tmp_path: Path) -> None:
+    b = Builder(1, 4, 4)
+    x = b.quant(b.op("SpaceToDepth", "x", blocksize=2), 0.5, 4)
+    graph = check(b.model(b.op("Conv", x, b.weight(RNG.normal(size=(3, 4, 1, 1))))), tmp_path)
+    assert (kinds(graph), graph.input_type.shape) == (["Conv2d"], (4, 2, 2))
+
+
 def test_lanes_follow_a_flattening(tmp_path: Path) -> None:
     b = Builder(2, 2, 2)
     x = b.op("Mul", b.quant("x", 0.5, 4), b.const([[[[0.3]], [[-0.7]]]]))
@@ -609,6 +627,7 @@ REFUSED: dict[str, tuple[onnx.ModelProto, str]] = {
     ),
     "softmax inside": (layered(lambda b, x: b.op("Relu", b.op("Softmax", conv(b, x), axis=1))), "follows the softmax"),
     "batch reshaped away": (layered(lambda b, x: b.op("Reshape", x, b.const([2, 16], np.int64))), "batch"),
+    "blocks that do not fit": (layered(lambda b, x: b.op("SpaceToDepth", x, blocksize=3)), "blocks of 3"),
     "batch transposed": (layered(lambda b, x: b.op("Transpose", x, perm=[1, 0, 2, 3])), "moves the batch"),
     "one-dimensional convolution": (layered(lambda b, x: b.op("Conv", x, b.weight(np.ones((2, 2, 3)))), 2, 8), "two-dimensional"),
     "training dropout": (layered(lambda b, x: b.op("Dropout", x, b.const(0.5), b.const(True, np.bool_))), "training"),

@@ -202,11 +202,11 @@ def test_an_illegal_parameter_stops_the_elaboration(tmp_path: Path) -> None:
 PROOF = """
 import sys
 from pyosys import libyosys
-folder, width = sys.argv[1], int(sys.argv[2])
+folder, width, top = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 design = libyosys.Design()
 for name, define in (("plain", ""), ("lut6", "-DEQ_LUT6")):
-    design.run_pass(f"read_verilog -sv {define} -defer {folder}/eq_popcount.sv")
-    design.run_pass(f"hierarchy -top eq_popcount -chparam Width {width}")
+    design.run_pass(f"read_verilog -sv {define} -defer {folder}/eq_popcount.sv {folder}/eq_equal_count.sv")
+    design.run_pass(f"hierarchy -top {top} -chparam Width {width}")
     design.run_pass("proc; flatten; opt_clean")
     design.run_pass(f"rename -top {name}")
     design.run_pass(f"design -stash {name}")
@@ -216,9 +216,12 @@ design.run_pass("sat -verify -prove-asserts -show-inputs miter")
 """
 
 
-@pytest.mark.parametrize("width", [1, 2, 3, 5, 6, 7, 9, 12, 16])
-def test_both_bodies_of_the_popcount_are_proved_equal(width: int) -> None:
+@pytest.mark.parametrize(
+    ("top", "width"),
+    [*(("eq_popcount", n) for n in (1, 2, 3, 5, 6, 7, 9, 12, 16)), *(("eq_equal_count", n) for n in range(1, 10))],
+)
+def test_both_bodies_of_the_popcounts_are_proved_equal(top: str, width: int) -> None:
     """A miter and a SAT solver. Wider ones are made of these: a count of six, and counts of columns."""
     folder = files("edgeq.hls").joinpath("rtl")
-    done = subprocess.run([sys.executable, "-c", PROOF, str(folder), str(width)], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", PROOF, str(folder), str(width), top], capture_output=True, text=True)
     assert done.returncode == 0 and "SUCCESS" in done.stdout + done.stderr, (done.stdout + done.stderr)[-2000:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -181,7 +182,7 @@ def test_the_warm_up_is_linear_in_epochs() -> None:
     values = []
     for _ in range(6):
         loss.rebuild()
-        values.append(float(loss()))
+        values.append(loss().item())
     assert values == pytest.approx([values[-1] * min(1, k / 4) for k in range(1, 7)])
 
 
@@ -363,3 +364,15 @@ def test_packed_weights_are_weights_of_an_export(tmp_path: Path) -> None:
     assert {"pytorch", "qonnx", "onnxruntime"} <= set(engines) and not any(e["mismatches"] for e in engines.values()), engines
     (dense,) = (node.op for node in lower_onnx.load(folder / flow.INTEGER_FILE).nodes if isinstance(node.op, BinaryDense))
     assert np.array_equal(dense.weight, net[1].quant_weight().value.detach().numpy())
+
+
+def test_the_committed_cifar10_network_is_the_one_of_its_results() -> None:
+    example = Path(__file__).resolve().parents[1] / "examples" / "cifar10"
+    assert (example / "cifar10.npz").stat().st_size < 1_000_000
+    net = brevitas.load_module(f"{example}/model.py:model", example / "cifar10.npz")
+    run = json.loads((example / "results.json").read_text())[-1]
+    fields = ("name", "channels", "terms", "groups", "distance", "additions")
+    found = [tuple(getattr(tree, field) for field in fields) for tree in TreeLoss(net, 1.0).trees()]
+    assert found == [tuple(layer[field] for field in fields) for layer in run["layers"]]
+    slopes = torch.cat([m.weight for m in net.modules() if isinstance(m, nn.BatchNorm2d)])
+    assert slopes.min() > 0  # so that every threshold moves in front of its max pool

@@ -27,17 +27,19 @@ template <typename CONFIG_T> int eq_source(int to) {
 // Flatten, reshape and transpose: collects a frame, then writes its elements in another order.
 template <class data_T, class res_T, typename CONFIG_T>
 void eq_rearrange(hls::stream<data_T> &data, hls::stream<res_T> &res) {
-    const int in_pixels = CONFIG_T::n_elements / data_T::size;
+    const int in_beats = CONFIG_T::n_elements / data_T::size; // one pixel each, or several
+    const int in_pixels = CONFIG_T::n_elements / CONFIG_T::in_channels;
     const int out_pixels = CONFIG_T::n_elements / res_T::size;
     static typename data_T::value_type frame[CONFIG_T::n_elements];
     #pragma HLS ARRAY_PARTITION variable=frame complete
 Collect:
-    for (int pixel = 0; pixel < in_pixels; pixel++) {
+    for (int beat = 0; beat < in_beats; beat++) {
         #pragma HLS PIPELINE II=1
         data_T in = data.read();
-        for (int c = 0; c < int(data_T::size); c++) {
+        for (int e = 0; e < int(data_T::size); e++) {
             #pragma HLS UNROLL
-            frame[c * in_pixels + pixel] = in[c];
+            const int place = beat * int(data_T::size) + e;
+            frame[place % CONFIG_T::in_channels * in_pixels + place / CONFIG_T::in_channels] = in[e];
         }
     }
 Emit:

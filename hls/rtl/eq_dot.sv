@@ -67,19 +67,23 @@ module eq_dot #(
   if (Binary) begin : gen_binary
     localparam int unsigned CountBits = $clog2(Simd + 1);
     for (genvar p = 0; p < Pe; p++) begin : gen_pe
-      logic [Simd-1:0] equal;
       logic [CountBits-1:0] count, count_q;
       if (Masked) begin : gen_masked
-        assign equal = ~(weights_i[p*Simd +: Simd] ^ x_i[(p/Sharing)*Simd +: Simd]) & mask_i;
+        eq_popcount #(
+          .Width(Simd)
+        ) u_count (
+          .bits_i(~(weights_i[p*Simd +: Simd] ^ x_i[(p/Sharing)*Simd +: Simd]) & mask_i),
+          .count_o(count)
+        );
       end else begin : gen_whole
-        assign equal = ~(weights_i[p*Simd +: Simd] ^ x_i[(p/Sharing)*Simd +: Simd]);
+        eq_equal_count #(
+          .Width(Simd)
+        ) u_count (
+          .a_i(weights_i[p*Simd +: Simd]),
+          .b_i(x_i[(p/Sharing)*Simd +: Simd]),
+          .count_o(count)
+        );
       end
-      eq_popcount #(
-        .Width(Simd)
-      ) u_count (
-        .bits_i(equal),
-        .count_o(count)
-      );
       always_ff @(posedge clk_i) count_q <= count;
       assign sums_o[p*SumBits +: SumBits] = SumBits'({count_q, 1'b0});
     end

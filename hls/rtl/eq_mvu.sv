@@ -262,20 +262,17 @@ module eq_mvu #(
   );
 
   // Stage 5: the channels of a pixel come together.
-  if (Nf == 1) begin : gen_at_once
-    assign pixel = y;
-    assign push = y_valid;
-  end else begin : gen_collect
-    logic [(Outputs-Pe)*OutBits-1:0] collected_q;
-    logic [NfBits-1:0] count_q;
-    assign pixel = {y, collected_q};
-    assign push = y_valid && count_q == NfBits'(Nf - 1);
-    always_ff @(posedge clk_i) begin
-      if (!rst_ni) count_q <= '0;
-      else if (y_valid) count_q <= push ? '0 : count_q + 1'b1;
-    end
-    always_ff @(posedge clk_i) if (y_valid) collected_q <= pixel[Outputs*OutBits-1:Pe*OutBits];
-  end
+  eq_collect #(
+    .Parts(Nf),
+    .Width(Pe * OutBits)
+  ) u_collect (
+    .clk_i,
+    .rst_ni,
+    .valid_i(y_valid),
+    .data_i(y),
+    .valid_o(push),
+    .data_o(pixel)
+  );
 
   eq_outfifo #(
     .Width(Outputs * OutBits),

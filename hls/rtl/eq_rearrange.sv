@@ -1,6 +1,6 @@
 // The elements of a frame in another order: output element e, in NCHW order, has the digits of e in base Sizes; the sum of the
 // digits times Strides is the input element. It stores two frames in registers: not for large images.
-// Latency 2 cycles from the last pixel; a frame takes as many cycles as the larger of its input and output pixels.
+// Latency 2 cycles from the last beat; a frame takes as many cycles as the larger of its input and output beats.
 module eq_rearrange #(
   /// Bits of an element.
   parameter int unsigned Bits = 8,
@@ -8,6 +8,8 @@ module eq_rearrange #(
   parameter int unsigned InChannels = 1,
   /// Pixels of the input.
   parameter int unsigned InPixels = 1,
+  /// Pixels of the input a beat, the first lowest.
+  parameter int unsigned Beat = 1,
   /// Channels of the output.
   parameter int unsigned OutChannels = 1,
   /// Pixels of the output.
@@ -28,7 +30,7 @@ module eq_rearrange #(
   /// Input stream.
   output logic                        in_ready_o,
   /// Input stream.
-  input  logic [InChannels*Bits-1:0]  in_data_i,
+  input  logic [Beat*InChannels*Bits-1:0] in_data_i,
   /// Output stream.
   output logic                        out_valid_o,
   /// Output stream.
@@ -38,11 +40,12 @@ module eq_rearrange #(
 );
 
   localparam int unsigned Elements = InChannels * InPixels;
-  localparam int unsigned InCountBits = $clog2(InPixels + 1);
+  localparam int unsigned InBeats = InPixels / Beat;
+  localparam int unsigned InCountBits = $clog2(InBeats + 1);
   localparam int unsigned OutCountBits = $clog2(OutPixels + 1);
 
-  if (Elements != OutChannels * OutPixels || Rank > 15) begin : gen_bad
-    $fatal(1, "eq_rearrange: %0d elements in, %0d out, %0d axes", Elements, OutChannels * OutPixels, Rank);
+  if (Elements != OutChannels * OutPixels || Rank > 15 || InBeats * Beat != InPixels) begin : gen_bad
+    $fatal(1, "eq_rearrange: %0d elements in, %0d out, %0d axes, %0d pixels a beat", Elements, OutChannels * OutPixels, Rank, Beat);
   end
 
   // Where in the collected frame (pixel by pixel) the element lies that the output has at `place` (pixel by pixel).
@@ -74,18 +77,18 @@ module eq_rearrange #(
       out_left_q <= '0;
       full_q <= 1'b0;
     end else begin
-      if (accept) in_count_q <= in_count_q == InCountBits'(InPixels - 1) ? '0 : in_count_q + 1'b1;
-      if (accept && in_count_q == InCountBits'(InPixels - 1)) full_q <= 1'b1;
+      if (accept) in_count_q <= in_count_q == InCountBits'(InBeats - 1) ? '0 : in_count_q + 1'b1;
+      if (accept && in_count_q == InCountBits'(InBeats - 1)) full_q <= 1'b1;
       else if (move) full_q <= 1'b0;
       if (move) out_left_q <= OutCountBits'(OutPixels);
       else if (take) out_left_q <= out_left_q - 1'b1;
     end
   end
 
-  if (InPixels == 1) begin : gen_beat
+  if (InBeats == 1) begin : gen_beat
     always_ff @(posedge clk_i) if (accept) collected_q <= in_data_i;
   end else begin : gen_collect
-    always_ff @(posedge clk_i) if (accept) collected_q <= {in_data_i, collected_q[Elements*Bits-1:InChannels*Bits]};
+    always_ff @(posedge clk_i) if (accept) collected_q <= {in_data_i, collected_q[Elements*Bits-1:Beat*InChannels*Bits]};
   end
   for (genvar e = 0; e < Elements; e++) begin : gen_element
     localparam int unsigned From = source(e);

@@ -62,6 +62,20 @@ module LUT6 #(
   assign O = INIT[{I5, I4, I3, I2, I1, I0}];
 endmodule : LUT6
 
+module LUT6_2 #(
+  /// truth table, bit {I5, .., I0}
+  parameter logic [63:0] INIT = '0
+) (
+  /// all six inputs
+  output logic O6,
+  /// the lower half of the table: I0 to I4
+  output logic O5,
+  input  logic I0, I1, I2, I3, I4, I5
+);
+  assign O6 = INIT[{I5, I4, I3, I2, I1, I0}];
+  assign O5 = INIT[{1'b0, I4, I3, I2, I1, I0}];
+endmodule : LUT6_2
+
 module CARRY8 (
   /// carry out of each bit
   output logic [7:0] CO,
@@ -84,3 +98,25 @@ module CARRY8 (
   assign O  = carry[7:0];
   assign CO = {carry[8], (carry[7:1] ^ S[7:1])};
 endmodule : CARRY8
+
+module RAM64M8 (
+  /// the bit of each bank at its address
+  output logic       DOA, DOB, DOC, DOD, DOE, DOF, DOG, DOH,
+  /// read addresses; that of bank H is the write address of all
+  input  logic [5:0] ADDRA, ADDRB, ADDRC, ADDRD, ADDRE, ADDRF, ADDRG, ADDRH,
+  /// the bits written
+  input  logic       DIA, DIB, DIC, DID, DIE, DIF, DIG, DIH,
+  /// write clock and enable
+  input  logic       WCLK, WE
+);
+  logic [63:0] a, b, c, d, e, f, g, h;
+  initial {a, b, c, d, e, f, g, h} = '0;
+  always_ff @(posedge WCLK) begin
+    if (WE) begin
+      {a[ADDRH], b[ADDRH], c[ADDRH], d[ADDRH]} <= {DIA, DIB, DIC, DID};
+      {e[ADDRH], f[ADDRH], g[ADDRH], h[ADDRH]} <= {DIE, DIF, DIG, DIH};
+    end
+  end
+  assign {DOA, DOB, DOC, DOD} = {a[ADDRA], b[ADDRB], c[ADDRC], d[ADDRD]};
+  assign {DOE, DOF, DOG, DOH} = {e[ADDRE], f[ADDRF], g[ADDRG], h[ADDRH]};
+endmodule : RAM64M8

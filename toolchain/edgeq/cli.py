@@ -15,7 +15,7 @@ from rich.text import Text
 
 from edgeq import __version__
 from edgeq.errors import EdgeqError
-from edgeq.fold import MAX_UTILIZATION
+from edgeq.fold import MAX_LUT_LEVELS, MAX_UTILIZATION
 from edgeq.hardware import RESOURCES
 from edgeq.ui import Ui
 
@@ -95,6 +95,14 @@ def verify(folder: Path, as_json: bool, **options: Any) -> None:
 @click.option("--board", "board_name", required=True, help="Board, see `edgeq boards`.")
 @click.option("-o", "--out", type=DIRECTORY, required=True, help="Folder to write.")
 @click.option("--mst/--no-mst", default=True, show_default=True, help="Unrolled binary layers along a minimum spanning tree.")
+@click.option("--max-depth", type=click.IntRange(1), help="Of that tree: less latency, more LUTs.")
+@click.option(
+    "--max-lut-levels",
+    type=click.IntRange(2),
+    default=MAX_LUT_LEVELS,
+    show_default=True,
+    help="Between two registers of an unrolled binary layer.",
+)
 @click.option(
     "--max-util",
     "max_utilization",
@@ -137,6 +145,25 @@ def sim(build: Path, as_json: bool, **options: Any) -> None:
     from edgeq import flow
 
     finish(flow.sim(build, ui=Ui(as_json), **options), as_json)
+
+
+@cli.command()
+@click.argument("build", type=DIRECTORY)
+@json_option
+def prove(build: Path, as_json: bool) -> None:
+    """Prove that each unrolled binary layer of BUILD, as its Verilog is synthesized, equals its weights for all inputs.
+
+    The claim is about each layer's own module; window, FIFO and fused operator around it are what `edgeq sim` covers.
+    """
+    from edgeq import flow
+
+    result = flow.prove(build, ui=Ui(as_json))
+    if as_json:
+        click.echo(json.dumps(result))
+    else:
+        print_proofs(result)
+    if not all(row["proved"] for row in result["layers"]):
+        sys.exit(EXIT_BUG)
 
 
 @cli.command()
@@ -243,12 +270,32 @@ def print_engines(result: dict[str, Any]) -> None:
         console.print(f"accuracy {name}: {accuracy:.2%}")
 
 
+def print_proofs(result: dict[str, Any]) -> None:
+    table = Table("operator", "module", "channels x terms", "counters", "adders", "seconds", "for all inputs")
+    for row in result["layers"]:
+        verdict = "proved" if row["proved"] else "refuted" if row["refuted"] else "not proved"
+        size = f"{row['channels']:,} x {row['terms']:,}"
+        table.add_row(
+            row["name"], row["module"], size, f"{row['counters']:,}", f"{row['adders']:,}", f"{row['seconds']:.1f}", verdict
+        )
+    console = stdout()
+    console.print(table)
+    console.print("claim: each module equals its weights, as synthesized (EQ_LUT6); not what is around it, see `edgeq sim`")
+    for row in result["layers"]:
+        if not row["proved"]:
+            console.print(Text(f"{row['name']}: {row['reason']}", style="bold red"))
+        if example := row.get("counterexample"):
+            console.print(Text(f"{row['name']}: an input that shows it: {json.dumps(example)}", style="bold red"))
+
+
 def print_report(result: dict[str, Any]) -> None:
     names = RESOURCES
     table = Table("operator", "op", "shape", "fold", "cycles", *(n.upper() for n in names), "source", "tree saves")
     for row in result["operators"]:
         notes = row.get("notes", {})
-        saved = 1 - notes["additions"] / notes["direct_additions"] if notes.get("direct_additions") else None
+        what = "patch_cycles" if "direct_patch_cycles" in notes else "additions"
+        now, direct = notes.get(what), notes.get(f"direct_{what}")
+        saved = f"{1 - now / direct:.0%} of {what.split('_')[-1]}" if now and direct else ""
         cells = [
             row["name"],
             row["op"],
@@ -258,7 +305,7 @@ def print_report(result: dict[str, Any]) -> None:
             *(f"{row[n]:,g}" if n == "bram36" else f"{row[n]:,}" for n in names),
             row["source"],
         ]
-        table.add_row(*map(Text, cells), f"{saved:.0%} of additions" if saved else "")
+        table.add_row(*map(Text, cells), saved)
     total, budget = result["total"], result["budget"]
     table.add_section()
     table.add_row(

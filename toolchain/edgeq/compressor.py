@@ -1,8 +1,13 @@
-"""How many bits of different weights are added with LUT6: a plan of counters and one final carry adder.
+"""How many bits of different weights are added in the fewest LUTs: a plan of counters and one final carry chain.
 
-Every counter below costs one LUT an output, so a 6:3 counter (three LUT) removes three bits. The final adder costs one LUT
-a column, and its second operand may be any function of five signals, since LUT6 has room for it: the last counters are free.
-A 6:3 counter adds a constant 1 for nothing (six bits and a one make at most seven).
+Position j of a carry chain computes O + 2*carry' = v + carry for any v in {0, 1, 2} that its LUT6_2 makes of the inputs:
+S = [v == 1], DI = [v == 2] where v != 1. So two LUTs are a counter that takes six bits and a carry in, all of one weight, and
+gives three: the upper position's v is how many pairs the first five bits have (Preusser, FPL 2017, arXiv 1806.08095). The
+final chain adds up what is left of every column in one LUT a column; a ternary adder is one of its forms. Either removes two
+bits a LUT, a 6:3 counter of plain LUTs one.
+
+A chain of which only the highest sum bit is wanted (a comparison) covers several columns a position: with v of k columns,
+carry' = [v + carry >= 2^k], so S = [v == 2^k - 1], DI = [v >= 2^k].
 """
 
 from __future__ import annotations
@@ -10,126 +15,248 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from typing import Literal, NamedTuple
 
 from edgeq.errors import EdgeqError
 
-FREE_INPUTS = 5
-"""Signals that a LUT6 of the final adder can take beside the first operand."""
-_NO_LIMIT = 1 << 60
+LUT_INPUTS = 6
+PAIR_INPUTS = 5
+"""Inputs that the two functions of a LUT6_2 share."""
+
+CarryIn = Literal["", "bit", "one"]
+Pass = Literal["", "read", "wire"]
 
 
 @dataclass(frozen=True)
 class Counter:
-    """`low` bits of a column, `high` of the next and the constant `plus` (0 or 1) become a bit in each of `outputs` columns."""
+    """`low` bits of a column and `high` of the next one become a bit in each of `outputs` columns.
+
+    7 and 6: a chain of two positions, with and without a carry in. (5, 1): a chain of two positions with a carry in.
+    3 and 2: a full and a half adder in one LUT6_2. With one output: an exclusive or, in the highest column.
+    """
 
     low: int
     high: int
-    plus: int
     outputs: int
 
+    @property
+    def luts(self) -> int:
+        return 1 if self.low <= 3 or self.outputs == 1 else 2
 
-@dataclass(frozen=True)
-class Column:
+    @property
+    def chained(self) -> bool:
+        return self.low > 3 and self.outputs > 1
+
+
+class Column(NamedTuple):
     """What happens to one column, lowest first.
 
-    counters: in this order. constant: a 1 that is left for the second operand. span: columns that the part of the second
-    operand that starts here covers; 0 inside such a part, or where only a constant is left.
+    counters: in this order; their sum bits stay in the column. carry_in: what enters the chain, which starts here. chained: the
+    chain runs through the column. passes: how the pairs among the bits get to the next position, which reads the bits again or
+    a wire from this one's second LUT output. opens: a position of several columns starts here; extends: it goes on. up: the
+    column's only bit and a constant 1 leave the bit inverted, and the bit again in the next column.
     """
 
     counters: tuple[Counter, ...]
-    constant: int
-    span: int
+    carry_in: CarryIn = ""
+    chained: bool = False
+    passes: Pass = ""
+    opens: bool = False
+    extends: bool = False
+    up: bool = False
 
 
 @dataclass(frozen=True)
 class Plan:
-    """luts: counters and final adder."""
+    """cost: in units of the search; luts: the same in LUTs. levels: of LUTs in the chain, itself one. constant: what is added."""
 
-    luts: int
+    cost: int
+    luts: float
+    levels: int
+    constant: int
+    compare: bool
     columns: tuple[Column, ...]
 
 
-_Tail = tuple[int, int]
-_TAILS: tuple[_Tail | None, ...] = (None, (5, 0), (4, 1), (3, 2), (3, 0))
-"""Counters beside 6:3 and (5,1):3, of which one a column evens the numbers out: bits of the column and of the next one."""
-_TAIL_BELOW = 40
-"""Columns of more bits do without one: they have many 6:3 and (5,1):3 to choose from, and the search stays short."""
-
-_Choice = tuple[int, int, int, _Tail | None, int, int]
-"""One column of a plan: 6:3 counters, ones that they add, (5,1):3 counters, the tail, the constant left, the span."""
-_Part = tuple[int, int, int]
-"""A part of the second operand in progress: columns still to cover, signals still free, the sum that still fits."""
-
-
-@lru_cache(maxsize=4096)
-def plan(width: int, bits: int, constant: int, second: bool) -> Plan:
-    """The cheapest plan for the sum of `bits` bits of weight 1 and `constant`, modulo 2^width.
-
-    second: a word of `width` bits is added too, as the final adder's first operand; else that operand takes one bit of each
-    column. A search over the counters of each column, exact for the counters it knows in columns of few bits.
+class _State(NamedTuple):
+    """What a position leaves for the next: `running`, a chain has started; of the pairs among the last column's bits their
+    most, and the inputs that tell (a wire: -1). In a comparison: the largest value, inputs and columns of the open position.
     """
-    if second and bits == 0 and constant % (1 << width) == 0:
-        return Plan(0, (Column((), 0, 0),) * width)
-    keep = 0 if second else 1  # bits of a column that the first operand takes
 
-    @cache
-    def solve(j: int, here: int, above: int, rest: int, part: _Part | None) -> tuple[int, tuple[_Choice, ...]]:
-        """Columns j and up: bits here and in the next column, and the constant shifted to here."""
-        if j == width:
+    running: bool = False
+    most: int = 0
+    inputs: int = 0
+    columns: int = 0
+
+
+_LUT, _WIRE, _CHAIN = 16, 3, 2
+"""Costs: a LUT; a position that passes a signal on, which takes the place of a LUT but none in a count; a counter's chain."""
+_NEVER = 1 << 60
+_SLACK = 12
+"""Bits of a column that full-size counters may leave for other counters and the chain."""
+
+
+@lru_cache(maxsize=8192)
+def plan(heights: tuple[int, ...], constant: int, word: bool = False, compare: bool = False, ternary: bool = True) -> Plan:
+    """The cheapest plan for the sum of a constant and of heights[j] bits of weight 2^j, modulo 2^len(heights).
+
+    word: a bit of every column is added too, and comes last: only the chain reads it. compare: only the highest bit of the
+    sum is wanted. ternary: positions may pass pairs by wire, which takes a third LUT level. Exact over the counters of
+    `Counter` and the forms of `Column`, but for columns of many bits, of which counters leave at most 12.
+    """
+    width = len(heights)
+    constant %= 1 << width
+    cost, columns = _solver(width, word, compare, ternary).solve(heights, constant)
+    if cost >= _NEVER:
+        raise EdgeqError(f"no plan for columns of {heights} bits")
+    wired = any(column.passes == "wire" for column in columns)
+    return Plan(cost, cost / _LUT, 3 if wired else 2, constant, compare, columns)
+
+
+@lru_cache(maxsize=256)
+def _solver(width: int, word: bool, compare: bool, ternary: bool) -> _Solver:
+    return _Solver(width, word, compare, ternary)
+
+
+_Found = tuple[int, tuple[Column, ...]]
+
+
+class _Solver:
+    """The search, column by column; kept, since sums of different sizes meet in the same columns."""
+
+    def __init__(self, width: int, word: bool, compare: bool, ternary: bool) -> None:
+        self.width, self.word, self.compare, self.ternary = width, word, compare, ternary
+        self.known: dict[tuple[object, ...], _Found] = {}
+
+    def solve(self, heights: tuple[int, ...], constant: int) -> _Found:
+        """Cost and columns."""
+        return self.column(0, (*heights, 0), 0, 0, constant, _State())
+
+    def column(self, j: int, heights: tuple[int, ...], here: int, above: int, rest: int, state: _State) -> _Found:
+        """Columns j and up. heights: of these columns; here, above: carries into column j and the next; rest: the constant."""
+        if j == self.width:
             return 0, ()
-        top = width - j
-        best: tuple[int, tuple[_Choice, ...]] = (_NO_LIMIT, ())
-        for sixes, fives, tail in _counters(here, above, FREE_INPUTS + keep):
-            low, high = tail or (0, 0)
-            many, of_tail = min(3, top), min((low + 2 * high).bit_length(), top)
-            luts = many * (sixes + fives) + of_tail
-            used = 5 * sixes + 4 * fives + (low - 1 if tail else 0)
-            carries = [(many > k) * (sixes + fives) + (of_tail > k) for k in (1, 2)]
-            for plus in sorted({0, *(p for p in (rest & 1, rest & 3, rest & 7) if p <= sixes)}):
-                left = (rest - plus) % (1 << top)
-                for span, cost, next_part in _parts(top, part, max(0, here - used - keep), left & 1):
-                    cost += luts
-                    if cost >= best[0]:
-                        continue
-                    after, choices = solve(j + 1, above - fives - high + carries[0], carries[1], left >> 1, next_part)
-                    if cost + after < best[0]:
-                        best = (cost + after, ((sixes, plus, fives, tail, left & 1, span), *choices))
+        key = (j, heights, here, above, rest, state)
+        if (found := self.known.get(key)) is not None:
+            return found
+        top = self.width - 1 - j
+        best: _Found = (_NEVER, ())
+        options: dict[int, list[tuple[int, Column, _State]]] = {}
+        for counters, left, taken, up1, up2 in _counters(heights[0] + here, heights[1] + above, top):
+            used = sum(c.luts * _LUT + c.chained * _CHAIN for c in counters)
+            if left not in options:
+                options[left] = list(self.positions(state, left, rest & 1, top))
+            for cost, column, after in options[left]:
+                cost += used
+                if cost >= best[0]:
+                    continue
+                rest_cost, columns = self.column(j + 1, heights[1:], above + up1 + column.up - taken, up2, rest >> 1, after)
+                if cost + rest_cost < best[0]:
+                    best = cost + rest_cost, (column._replace(counters=counters), *columns)
+        self.known[key] = best
         return best
 
-    luts, choices = solve(0, bits, 0, constant % (1 << width), None)
-    if len(choices) < width:
-        raise EdgeqError(f"no compressor plan for {bits} bits in {width} columns")
-    return Plan(luts + width, tuple(_column(choice, width - j) for j, choice in enumerate(choices)))
+    def positions(self, state: _State, bits: int, one: int, top: int) -> Iterator[tuple[int, Column, _State]]:
+        """Ways of the chain through a column that has `bits` bits beside the word's, and perhaps a constant 1."""
+        bits += self.word
+        step = self.compared if self.compare else self.summed
+        if state.running:
+            yield from step(state, bits, one, top, "")
+            return
+        if bits + one <= 1 or (bits == 1 and top == 0):
+            yield 0, Column(()), state
+        elif bits == one == 1:
+            yield 0, Column((), up=True), state
+        elif top == 0:
+            if bits <= LUT_INPUTS:
+                yield _LUT, Column(()), state
+            return
+        yield from step(_State(True), bits, one, top, "")
+        if bits > self.word:
+            yield from step(_State(True), bits - 1, one, top, "bit")
+        if one:
+            yield from step(_State(True), bits, 0, top, "one")
+
+    def summed(self, state: _State, bits: int, one: int, top: int, carry_in: CarryIn) -> Iterator[tuple[int, Column, _State]]:
+        """A position of an adder. The bits are an odd number, whose pairs pass on, and one more; or one more alone."""
+        _, most, read, _ = state
+        wire = read < 0
+        total, inputs = bits + one, bits + abs(read)
+        cost = _LUT if inputs > 1 or (inputs and one) or (read > 0 and most == 0) else _WIRE * (inputs == 1)
+        column = Column((), carry_in, True)
+        plain = _State(True)
+        if top == 0:
+            if inputs <= LUT_INPUTS:
+                yield cost, column, plain
+        elif total <= 2 - most:
+            if inputs <= PAIR_INPUTS:
+                yield cost, column, plain
+        elif most == 0 and total <= LUT_INPUTS:  # the last bit is DI
+            passed = total - 1
+            yield _LUT, column._replace(passes="read"), _State(True, passed // 2, passed - one)
+            if passed <= 3 and self.ternary:
+                yield _LUT, column._replace(passes="wire"), _State(True, 1, -1)
+        elif most == 1 and total <= 3 and inputs <= PAIR_INPUTS:
+            yield _LUT, column._replace(passes="read"), _State(True, 1, total - one)
+            if wire and self.ternary:
+                yield _LUT, column._replace(passes="wire"), _State(True, 1, -1)
+
+    def compared(self, state: _State, bits: int, one: int, top: int, carry_in: CarryIn) -> Iterator[tuple[int, Column, _State]]:
+        """A position of an adder of which only the carry is wanted, or a column of a position of a comparison."""
+        _, most, inputs, columns = state
+        if columns:
+            value, read = most + ((bits + one) << columns), inputs + bits
+            if top and read <= PAIR_INPUTS and value <= 4 << columns:
+                more = _position_cost(read, value) - _position_cost(inputs, most)
+                yield more, Column((), carry_in, True, extends=True), _State(True, value, read, columns + 1)
+            if most > (2 << columns) - 2:
+                return
+            state = _State(True)
+        yield from self.summed(state, bits, one, top, carry_in)
+        value, read = state.most + bits + one, abs(state.inputs) + bits
+        if top and read <= PAIR_INPUTS and value <= 4:
+            yield _position_cost(read, value), Column((), carry_in, True, opens=True), _State(True, value, read, 1)
 
 
-def _counters(here: int, above: int, most: int) -> Iterator[tuple[int, int, _Tail | None]]:
-    """Counters (6:3, (5,1):3, tail) that leave at most `most` bits of a column."""
-    for fives in range(min(4, here // 4) + 1):
-        for tail in _TAILS if here <= _TAIL_BELOW else _TAILS[:1]:
-            low, high = tail or (0, 0)
-            left = here - 4 * fives - (low - 1 if tail else 0)
-            least = max(0, -(-(left - most) // 5))
-            for sixes in (least, least + 1):
-                # The last counter leaves its own sum bit; bits from the next column must not be a counter's own carry.
-                if left - 5 * sixes >= bool(fives or tail or sixes) and fives + high <= above + sixes + bool(tail and not high):
-                    yield sixes, fives, tail
+def _position_cost(inputs: int, value: int) -> int:
+    """Of a position of a comparison by its inputs and largest value: where they are one, S is the input."""
+    return _LUT if value > 1 and inputs else _WIRE * inputs
 
 
-def _parts(top: int, part: _Part | None, live: int, constant: int) -> Iterator[tuple[int, int, _Part | None]]:
-    """Ways to give a column's `live` bits and constant to the second operand: columns covered, LUT, the part in progress."""
-    if part is None and live == 0:
-        yield 0, constant, None  # an inverter
-        return
-    starts = [part] if part else [(m, FREE_INPUTS, (1 << m) - 1 if m < top else _NO_LIMIT) for m in range(1, top + 1)]
-    for columns, free, room in starts:
-        if live <= free and live + constant <= room:
-            room_above = _NO_LIMIT if room == _NO_LIMIT else (room - live - constant) // 2
-            yield 0 if part else columns, 0, (columns - 1, free - live, room_above) if columns > 1 else None
+@cache
+def _counters(here: int, above: int, top: int) -> tuple[tuple[tuple[Counter, ...], int, int, int, int], ...]:
+    """Counters for a column of `here` bits: with the bits left, those taken from the next column, and carries to the next two.
+
+    top: columns above. The last counter leaves its own sum bit.
+    """
+    if top == 0:  # only the parity counts
+        least = max(0, -(-(here - LUT_INPUTS) // 5))
+        most = max(0, -(-(here - 1) // 5))
+        sizes = [[min(6, here - 5 * i) for i in range(n)] for n in range(least, most + 1)]
+        return tuple((tuple(Counter(k, 0, 1) for k in n), here - sum(n) + len(n), 0, 0, 0) for n in sizes)
+    wide = min(3, top + 1)
+    found = []
+    for sevens in range(max(0, -(-(here - _SLACK) // 6)), max(0, here - 1) // 6 + 1):
+        for tail in _TAILS:
+            low = sum(c.low - 1 for c in tail)
+            high = sum(c.high for c in tail)
+            left = here - 6 * sevens - low
+            if left >= bool(sevens or tail) and high <= above + sevens:
+                tails = tuple(Counter(c.low, c.high, min(c.outputs, wide)) for c in tail)
+                up2 = sevens + sum(c.outputs == 3 for c in tail) if wide == 3 else 0
+                found.append(((Counter(7, 0, wide),) * sevens + tails, left, high, sevens + len(tail), up2))
+    return tuple(found)
 
 
-def _column(choice: _Choice, top: int) -> Column:
-    sixes, plus, fives, tail, constant, span = choice
-    counters = [Counter(6, 0, int(i < plus), min(3, top)) for i in range(sixes)]
-    if tail:
-        counters.append(Counter(*tail, 0, min((tail[0] + 2 * tail[1]).bit_length(), top)))
-    return Column((*counters, *[Counter(5, 1, 0, min(3, top))] * fives), constant, span)
+_TAILS = (
+    (),
+    (Counter(6, 0, 3),),
+    (Counter(5, 1, 3),),
+    (Counter(3, 0, 2),),
+    (Counter(3, 0, 2), Counter(3, 0, 2)),
+    (Counter(2, 0, 2),),
+    (Counter(3, 0, 2), Counter(2, 0, 2)),
+    (Counter(6, 0, 3), Counter(3, 0, 2)),
+    (Counter(5, 1, 3), Counter(3, 0, 2)),
+)
+"""Counters beside 7:3 of which a column takes one group."""

@@ -6,11 +6,14 @@ import hashlib
 import json
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from os import cpu_count
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,7 @@ from edgeq.engines.hls import HlsEngine
 from edgeq.engines.reference import ReferenceEngine
 from edgeq.engines.verilator import VerilatorEngine
 from edgeq.errors import EdgeqError
-from edgeq.fold import choose
+from edgeq.fold import MAX_LUT_LEVELS, choose
 from edgeq.frontend import qonnx
 from edgeq.graph import Graph
 from edgeq.lower import onnx as lower_onnx
@@ -184,7 +187,17 @@ def accuracies(graph: Graph, folder: Path, codes: np.ndarray, floats: np.ndarray
 
 
 def synth(
-    folder: Path, board: Board, out: Path, *, mst: bool, max_utilization: float, estimate: str, force: bool, ui: Ui
+    folder: Path,
+    board: Board,
+    out: Path,
+    *,
+    mst: bool,
+    max_utilization: float,
+    estimate: str,
+    force: bool,
+    ui: Ui,
+    max_lut_levels: int = MAX_LUT_LEVELS,
+    max_depth: int | None = None,
 ) -> dict[str, Any]:
     """DIR -> BUILD with the HLS project, the Verilog, the report and what `sim` needs; returns the report."""
     from edgeq.lower import hls as lower_hls  # hls4ml takes seconds to import
@@ -197,7 +210,7 @@ def synth(
         with ui.stage("preparing the graph for hardware"):
             graph = hardware_passes(source)
         with ui.stage("choosing how parallel each operator is"):
-            folds = choose(graph, board, mst, max_utilization)
+            folds = choose(graph, board, mst, max_utilization, max_lut_levels, max_depth)
         with ui.stage("writing Verilog"):
             design = lower_rtl.lower(graph, folds, made / "rtl")
         with ui.stage("writing the HLS project"):
@@ -237,6 +250,28 @@ def sim(
     return {"engines": {name: _simulate(name, build, graph, codes, expected, stalls, trace, ui) for name in _engines(engine)}}
 
 
+def prove(build: Path, *, ui: Ui) -> dict[str, Any]:
+    """A proof for every unrolled binary layer of BUILD; {"layers": [{...}]}."""
+    from edgeq import prove as proving
+
+    if not (build / REPORT_FILE).is_file():
+        raise EdgeqError("this is not a folder that `edgeq synth` wrote", where=str(build), fix="run `edgeq synth` first")
+    graph = hardware_passes(lower_onnx.load(build / INTEGER_FILE))
+    folds = {row["name"]: row["fold"] for row in json.loads((build / REPORT_FILE).read_text())["operators"]}
+
+    def row(built: proving.Built) -> dict[str, Any]:
+        start = time.perf_counter()
+        with ui.stage(f"{built.name}: {len(built.layer.weight):,} channels of {built.layer.terms:,} terms"):
+            proof = proving.prove(build / "rtl" / f"{built.module}.sv", built.module, built.layer, built.latency)
+        return {"name": built.name, **proof.asdict(), "seconds": time.perf_counter() - start}
+
+    with ThreadPoolExecutor(cpu_count()) as pool:  # Yosys reads one layer while another is proved
+        rows = list(pool.map(row, proving.layers_of(graph, folds, build / "rtl")))
+    if not rows:
+        raise EdgeqError("no binary layer is unrolled", where=str(build), fix="nothing to prove: `edgeq sim` covers the rest")
+    return {"layers": rows}
+
+
 def _engines(engine: str) -> tuple[str, ...]:
     return ("hls", "rtl") if engine == "both" else (engine,)
 
@@ -248,7 +283,8 @@ def _simulate(
     with ui.stage(f"{name}: compiling"):
         if name == "rtl":
             kind = trace.suffix[1:] if trace else ""
-            engine = rtl = VerilatorEngine(build / "rtl", graph.input_type, graph.types()[graph.output], trace=kind)
+            beat = json.loads((build / REPORT_FILE).read_text())["input"]["pixels_per_beat"]
+            engine = rtl = VerilatorEngine(build / "rtl", graph.input_type, graph.types()[graph.output], trace=kind, beat=beat)
             run = partial(rtl.run, stalls=stalls, trace=trace)
         else:
             engine = hls = HlsEngine(build / "hls")

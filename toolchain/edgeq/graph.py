@@ -168,6 +168,10 @@ class Op(ABC):
 
         return [Fold()]
 
+    def input_folds(self, *xs: IntType) -> list[Fold]:
+        """folds() for the only reader of the network's input, a beat of which may hold several pixels (`Fold.beat`)."""
+        return self.folds(*xs)
+
     @classmethod
     def sample(cls, draw: Draw) -> tuple[Op, tuple[IntType, ...]]:
         """A small random legal instance without `post` and its input types; all that the parity tests ask of an operator."""

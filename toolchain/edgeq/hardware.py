@@ -46,7 +46,9 @@ def memory_cost(width: int, depth: int, rom: bool = False) -> Cost:
         return Cost()
     if depth <= LUT_RAM_DEPTH:
         return Cost(lut=width) if rom else Cost(lut=ceil(depth / 32) * width * 8 / 14)
-    return Cost(bram36=min(ceil(2 * depth / rows) * ceil(width / bits) / 2 for rows, bits in RAMB36))
+    whole = min(ceil(depth / rows) * ceil(width / bits) for rows, bits in RAMB36)
+    halves = min(ceil(2 * depth / rows) * ceil(width / bits) / 2 for rows, bits in RAMB36[1:])  # a RAMB18 is 36 bits wide
+    return Cost(bram36=min(whole, halves))
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class RtlInstance:
     uses: tuple[str, ...]
     sources: dict[str, str] = field(default_factory=dict)
     memories: dict[str, str] = field(default_factory=dict)
-    notes: dict[str, int] = field(default_factory=dict)
+    notes: dict[str, int | str | bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

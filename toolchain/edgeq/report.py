@@ -9,7 +9,7 @@ from typing import Any
 
 from edgeq.board import Board
 from edgeq.engines.yosys import estimate as yosys_estimate
-from edgeq.fold import Fold
+from edgeq.fold import Fold, input_beat
 from edgeq.graph import Graph, IntType, Node
 from edgeq.hardware import RESOURCES, Cost
 from edgeq.lower.rtl import Design
@@ -58,7 +58,7 @@ def report(graph: Graph, folds: dict[str, Fold], board: Board, design: Design, r
         }
         for f in design.fifos
     ]
-    cycles = max(r["cycles"] for r in rows)
+    cycles, beat = max(r["cycles"] for r in rows), input_beat(graph, folds)
     total = sum((Cost(**{k: r[k] for k in RESOURCES}) for r in rows), Cost())
     return {
         "board": board.name,
@@ -66,6 +66,7 @@ def report(graph: Graph, folds: dict[str, Fold], board: Board, design: Design, r
         "clock_mhz": board.clock_mhz,
         "cycles_per_frame": cycles,
         "frames_per_second": board.clock_mhz * 1e6 / cycles,
+        "input": {"shape": shape(graph.input_type), "pixels_per_beat": beat, "beats_per_frame": graph.input_type.pixels // beat},
         "operators": rows,
         "total": total.asdict(),
         "budget": board.budget.asdict(),

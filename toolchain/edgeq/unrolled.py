@@ -1,44 +1,63 @@
-"""A binary layer with constant weights as SystemVerilog: one patch a cycle, along a spanning tree or directly.
+"""A binary layer with constant weights as SystemVerilog: one patch a cycle, channels computed from one another.
 
-The unit of arithmetic is y = 2*Z + (K mod 2) with Z = 2*H + l: along a tree edge only H changes by more than an inversion.
-Constants are folded into the counters of `compressor`. A padded tap is read as the code 0 (-1), which every sum of the layer
-includes; each output then gets back what its padded taps took, one of few constants a channel, looked up by border class.
+The unit of arithmetic is y = 2*Z + (K mod 2): along a tree edge Z = Zp + 2q - d, where q counts the agreeing ones of d terms.
+A padded tap is read as the code 0 (-1), which every sum of the layer includes; each output then gets back what its padded taps
+took, one of few constants a channel, told apart by border class.
+
+Where only comparisons y >= t leave the module, words hold s*Z + o modulo 2^W, with a sign and an offset for each channel that
+cost no logic: only ones are ever added, and a complement edge turns the sign round. Then y >= t is the highest bit of the word
+plus a constant: W bits hold the range of Z - t for every channel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import NamedTuple
+from functools import lru_cache
 
 import numpy as np
 
-from edgeq.compressor import FREE_INPUTS, Plan, plan
+from edgeq.compressor import plan
 from edgeq.errors import EdgeqError
+from edgeq.fold import MAX_LUT_LEVELS
+from edgeq.graph import range_width
 from edgeq.mst import SpanningTree, accumulator_width, direct, spanning_tree
+from edgeq.netlist import Bit, Netlist, Word
 from edgeq.ops._window import patches
+from edgeq.share import Row, plain, shared
 
-STAGE_LEVELS = 4
-"""LUT levels between two registers; a carry adder counts as ADDER_LEVELS."""
-ADDER_LEVELS = 2
+FORMS = ("direct", "tree", "shared")
+"""Every channel by itself; along the spanning tree; one of the two with common partial sums computed once."""
+LEAST_SAVED = 2
+"""Bits that a common partial sum must save to be made; 1 to 5 differ by 3 %."""
+SMALL = 1 << 12
+"""Weights of a layer up to which it may be smallest without a tree."""
+EARLY = 5
+"""Inputs a channel from which on it takes fewer registers to hold counted terms than to hold the inputs."""
+MARGIN = 4
+"""LUT levels before its parent's word by which a channel wants common partial sums: its counters take about as many."""
 
 
 @dataclass(frozen=True)
 class Unrolled:
     """A generated module.
 
-    text: SystemVerilog. latency: cycles from x_i to acc_o. acc_width: bits of one output. additions: terms summed for all
-    channels; direct_additions: the same without a tree. luts, ffs: by the generator's own count.
+    text: SystemVerilog. latency: cycles from x_i to acc_o or y_o. acc_width: bits of one sum. form: of FORMS. additions: terms
+    summed for all channels; direct_additions: the same without a tree. depth, distance: of the trees. compare: the output is
+    y_o, one bit a channel. luts, ffs, carries (CARRY8): by the generator's own count.
     """
 
     text: str
     latency: int
     acc_width: int
+    form: str
     additions: int
     direct_additions: int
+    depth: int
+    distance: int
+    compare: bool
     luts: int
     ffs: int
+    carries: int
 
 
 def border_masks(
@@ -51,228 +70,59 @@ def border_masks(
     return np.unique(view.reshape(-1, kernel[0] * kernel[1]).astype(bool), axis=0)
 
 
-def layer_trees(weight: np.ndarray, groups: int, mst: bool) -> list[SpanningTree]:
-    """One tree a group, or no trees.  weight: [Cout, K], the channels of a group together."""
-    build = spanning_tree if mst else direct
-    return [build(w) for w in np.split(weight, groups)]
+@dataclass(frozen=True)
+class Compare:
+    """y_o[c] = (y[c] >= thresholds[c]) ^ negative[c].  thresholds: int64 [C]; negative: bool [C]."""
 
-
-class _Bit(NamedTuple):
-    """A one-bit signal: the pipeline stage that defines it, and when it is ready, in LUT levels since the input."""
-
-    name: str
-    stage: int
-    time: int
-    inverted: bool = False
-
-    def __invert__(self) -> _Bit:
-        return self._replace(inverted=not self.inverted)
-
-
-ZERO = "1'b0"
-_Word = list[_Bit | int]
-"""Lowest bit first; an int is the constant 0 or 1."""
+    thresholds: np.ndarray
+    negative: np.ndarray
 
 
 @dataclass(frozen=True)
-class _Cell:
-    """A line of SystemVerilog in a pipeline stage. Each {} of the text is a signal, or a concatenation of signals.
+class _Program:
+    """How a group's channels are computed. rows: what each channel adds to its parent (or a root is), then common parts."""
 
-    declares: the signals that it drives: `name`, or `[high:0] name`. absorbs: inversions are in its truth table already.
-    """
+    tree: SpanningTree
+    rows: list[Row]
 
-    stage: int
-    text: str
-    words: tuple[_Word, ...]
-    declares: tuple[str, ...] = ()
-    absorbs: bool = False
+    @property
+    def inner(self) -> set[int]:
+        """Channels that others are computed from."""
+        return set(self.tree.parent.tolist()) - {-1}
 
-
-@dataclass(frozen=True)
-class _Function:
-    """A function of at most six signals: values, bool [2^inputs], before any inversion; input i is bit i of the index."""
-
-    inputs: tuple[_Bit, ...]
-    values: np.ndarray
-
-    def reduced(self) -> _Function:
-        """Without the inputs that it does not depend on."""
-        inputs, values = self.inputs, self.values
-        for i in reversed(range(len(inputs))):
-            halves = values.reshape(-1, 2, 1 << i)
-            if np.array_equal(halves[:, 0], halves[:, 1]):
-                inputs, values = (*inputs[:i], *inputs[i + 1 :]), halves[:, 0].ravel()
-        return _Function(inputs, values)
-
-    def plus(self, bit: _Bit | int) -> _Function:
-        """This function xor a bit."""
-        if isinstance(bit, int):
-            return _Function(self.inputs, self.values ^ bool(bit))
-        return _Function((*self.inputs, bit), np.concatenate([self.values, ~self.values]))
-
-    def init(self) -> int:
-        """The LUT's contents, with the inversions of its inputs."""
-        return _init(self.values.tobytes(), sum(1 << i for i, b in enumerate(self.inputs) if b.inverted))
-
-
-@cache
-def _init(values: bytes, flip: int) -> int:
-    return sum(bool(values[i ^ flip]) << i for i in range(len(values)))
-
-
-def _sum_bit(parts: Sequence[Sequence[_Bit]], constant: int, bit: int) -> _Function:
-    """One bit of a constant plus the ones among the signals parts[j] of weight 2^j."""
-    support, values = _sum_values(tuple(map(len, parts)), constant, bit)
-    inputs = [b for part in parts for b in part]
-    return _Function(tuple(inputs[i] for i in support), values)
-
-
-@cache
-def _sum_values(heights: tuple[int, ...], constant: int, bit: int) -> tuple[tuple[int, ...], np.ndarray]:
-    weight = np.repeat(1 << np.arange(len(heights)), heights)
-    ones = np.arange(1 << len(weight))[:, None] >> np.arange(len(weight)) & 1
-    function = _Function(
-        tuple(_Bit(str(i), 0, 0) for i in range(len(weight))), (ones @ weight + constant >> bit & 1).astype(bool)
-    ).reduced()
-    return tuple(int(b.name) for b in function.inputs), function.values
-
-
-@dataclass
-class _Operands:
-    """A plan carried out up to the final adder: the first operand, and the function of each column that is the second."""
-
-    cells: list[_Cell]
-    luts: int
-    first: _Word
-    second: list[_Function]
-    time: int
-
-
-class _Netlist:
-    """Cells in pipeline stages. Which stage reads what decides the registers."""
-
-    def __init__(self) -> None:
-        self.cells: list[_Cell] = []
-        self.tables: list[str] = []
-        self.luts = 0
-
-    def adder(self, tag: str, counted: Plan, bits: Sequence[_Bit], word: _Word | None, start: int) -> _Word:
-        """The sum of a plan's bits and constant, and of `word` where there is one; started as late as `start` allows."""
-        early = _compress(tag, counted, [b._replace(time=0) for b in bits], word)
-        late = max(0, start - early.time)
-        done = _compress(tag, counted, [b._replace(time=max(b.time, late)) for b in bits], word)
-        self.cells += done.cells
-        self.luts += done.luts
-        return self.carry(tag, done.first, done.second, max(done.time, start))
-
-    def carry(self, tag: str, first: _Word, second: list[_Function], time: int) -> _Word:
-        """The final adder: a carry chain, with the second operand's functions in the LUT before it."""
-        if all(not f.inputs and not f.values[0] for f in second):
-            return first
-        width = len(first)
-        time = _fit(max([time, *(b.time for b in first if isinstance(b, _Bit))]), ADDER_LEVELS)
-        stage = time // STAGE_LEVELS
-        propagate: _Word = []
-        generate: _Word = []  # either operand: it matters only where they are equal
-        for j, (bit, function) in enumerate(zip(first, second, strict=True)):
-            generate.append(bit if function.inputs or isinstance(bit, int) else int(function.values[0]))
-            self.luts += isinstance(generate[-1], _Bit) and generate[-1].inverted
-            differ = function.plus(bit)
-            if not differ.inputs:
-                propagate.append(int(differ.values[0]))
-            elif len(differ.inputs) == 1 and differ.init() == 2:
-                propagate.append(differ.inputs[0]._replace(inverted=False))
+    def luts(self, compare: bool) -> float:
+        """By the plans alone, within a few percent of what is built."""
+        channels, terms = self.tree.weight.shape
+        width = max(2, accumulator_width(terms) - 1)
+        total, inner = 0.0, self.inner
+        for c, row in enumerate(self.rows):
+            heights = [0] * width
+            heights[0] = len(row.terms)
+            for part, _ in row.parts:
+                for j in range(min(width, self.rows[part].count.bit_length())):
+                    heights[j] += 1
+            if c >= channels:
+                total += plan(tuple(heights[: row.count.bit_length()]), 0).luts
+                continue
+            root = self.tree.parent[c] < 0
+            if not root:
+                heights = [0, *heights[:-1]]
+            if compare and c not in inner:
+                some = (1 << width) // 3  # a constant of average cost
+                total += plan(tuple(h + (not root) for h in heights), some, False, True).luts
             else:
-                propagate.append(_Bit(f"p{tag}_{j}", stage, time))
-                self.luts += 1
-                self.cells.append(_lut(f"p{tag}_{j}", stage, differ))
-        spare = -width % 8
-        declares = [f"[{width - 1}:0] h{tag}", f"[{width + spare - 1}:0] co_unused_{tag}"]
-        if spare:
-            declares.append(f"[{spare - 1}:0] o_unused_{tag}")
-        for k in range(0, width, 8):
-            padding: _Word = [0] * (k + 8 - width)
-            sums = f"h{tag}[{min(k + 8, width) - 1}:{k}]"
-            text = (
-                f"CARRY8 c{tag}_{k} (.CO(co_unused_{tag}[{k + 7}:{k}]), "
-                f".O({f'{{{{o_unused_{tag}, {sums}}}}}' if padding else sums}), "
-                f".CI({f'co_unused_{tag}[{k - 1}]' if k else ZERO}), .CI_TOP(1'b0), .DI({{}}), .S({{}}));"
-            )
-            words = tuple([*word[k : k + 8], *padding] for word in (generate, propagate))
-            self.cells.append(_Cell(stage, text, words, tuple(declares)))
-            declares = []
-        return list(_bits(f"h{tag}", width, stage, time + ADDER_LEVELS))
-
-    def lives(self) -> dict[str, tuple[int, int]]:
-        """For each signal the stage that defines it and the last one that reads it."""
-        found: dict[str, tuple[int, int]] = {}
-        for cell in self.cells:
-            for bit in (b for word in cell.words for b in word if isinstance(b, _Bit)):
-                found[bit.name] = (bit.stage, max(found.get(bit.name, (0, 0))[1], cell.stage))
-        return found
-
-
-def _compress(tag: str, counted: Plan, bits: Sequence[_Bit], word: _Word | None) -> _Operands:
-    """The counters of a plan. Without a word, the final adder's first operand takes one bit of each column."""
-    width = len(counted.columns)
-    columns: list[list[_Bit]] = [list(bits), *([] for _ in range(width + 2))]
-    done = _Operands([], 0, word or [0] * width, [], 0)
-    spans: list[tuple[int, int, list[list[_Bit]], int]] = []  # lowest column, columns, bits of each, constant
-    for j, column in enumerate(counted.columns):
-        for counter in column.counters:
-            taken = [_earliest(columns[j], counter.low), _earliest(columns[j + 1], counter.high)]
-            time = max(b.time for part in taken for b in part)
-            stage = time // STAGE_LEVELS
-            name = f"n{tag}_{len(done.cells)}"
-            for k in range(counter.outputs):
-                done.cells.append(_lut(f"{name}_{k}", stage, _sum_bit(taken, counter.plus, k)))
-                done.luts += 1
-                columns[j + k].append(_Bit(f"{name}_{k}", stage, time + 1))
-        left = sorted(columns[j], key=lambda b: (b.time, not b.inverted))
-        done.time = max([done.time, *(b.time for b in left)])
-        if word is None and left:
-            done.first[j] = left.pop()
-        if column.span:
-            spans.append((j, column.span, [], 0))
-        if spans and j < spans[-1][0] + spans[-1][1]:
-            low, span, parts, constant = spans[-1]
-            spans[-1] = (low, span, [*parts, left], constant + (column.constant << (j - low)))
-        else:
-            spans.append((j, 1, [[]], column.constant))
-    for _, span, parts, constant in spans:
-        done.second += [_sum_bit(parts, constant, k) for k in range(span)]
-    return done
-
-
-def _lut(target: str, stage: int, function: _Function) -> _Cell:
-    n = len(function.inputs)
-    text = f"LUT{n} #({1 << n}'h{function.init():x}) u_{target} ({target}{', {}' * n});"
-    return _Cell(stage, text, tuple([b] for b in function.inputs), (target,), absorbs=True)
-
-
-def _fit(time: int, levels: int) -> int:
-    """The first moment from `time` on when so many levels fit before the next register."""
-    return time if time % STAGE_LEVELS + levels <= STAGE_LEVELS else (time // STAGE_LEVELS + 1) * STAGE_LEVELS
-
-
-def _bits(name: str, width: int, stage: int, time: int) -> list[_Bit]:
-    return [_Bit(f"{name}[{k}]", stage, time) for k in range(width)]
-
-
-def _earliest(column: list[_Bit], count: int) -> list[_Bit]:
-    """Takes the bits out of the column that are ready first."""
-    column.sort(key=lambda b: b.time)
-    taken = column[:count]
-    del column[:count]
-    return taken
+                constant = 0 if compare else -((row.count + 1) // 2) if root else -row.count
+                total += plan(tuple(heights), constant, not root).luts + 2 * compare
+        return total
 
 
 @dataclass(frozen=True)
-class _Border:
-    """code: signals that tell the masks apart. back: int [Cout, 2^len(code)], what each output gets back."""
+class _Choice:
+    """form: of FORMS. programs: one a group. luts: estimated."""
 
-    code: list[_Bit]
-    back: np.ndarray
+    form: str
+    programs: list[_Program]
+    luts: float
 
 
 @dataclass(frozen=True)
@@ -280,13 +130,18 @@ class _Layer:
     """Everything that both bodies of a module are made of. taps: x is [taps][groups][K / taps]."""
 
     weight: np.ndarray
-    trees: list[SpanningTree]
+    programs: list[_Program]
     taps: int
     masks: np.ndarray | None
+    compare: Compare | None
 
     @property
     def terms(self) -> int:
         return int(self.weight.shape[1])
+
+    @property
+    def odd(self) -> int:
+        return self.terms & 1
 
     @property
     def width(self) -> int:
@@ -294,144 +149,365 @@ class _Layer:
 
     @property
     def inputs(self) -> int:
-        return self.terms * len(self.trees)
+        return self.terms * len(self.programs)
 
     def position(self, group: int, term: int) -> int:
         """The bit of x_i that a group's term is."""
         size = self.terms // self.taps
-        return (term // size * len(self.trees) + group) * size + term % size
+        return (term // size * len(self.programs) + group) * size + term % size
+
+    def lost(self) -> np.ndarray:
+        """What reading padding as -1 takes from each sum, for each mask: int64 [Cout, masks]; one mask where all is real."""
+        if self.masks is None:
+            return np.zeros((len(self.weight), 1), np.int64)
+        return self.weight.reshape(len(self.weight), self.taps, -1).sum(axis=2) @ ~self.masks.T
+
+    def limits(self) -> np.ndarray:
+        """y >= thresholds is Z >= this: int64 [Cout, masks], from the least Z (always) to one more than the largest (never)."""
+        assert self.compare is not None
+        limit = -((self.odd + self.lost() - self.compare.thresholds[:, None]) // 2)
+        return np.clip(limit, self.range[0], self.range[1] + 1)
+
+    @property
+    def range(self) -> tuple[int, int]:
+        """Of Z."""
+        return -((self.terms + 1) // 2), self.terms // 2
 
 
 def unrolled_sv(
-    name: str, weight: np.ndarray, mst: bool = True, taps: int = 1, groups: int = 1, masks: np.ndarray | None = None
+    name: str,
+    weight: np.ndarray,
+    form: str | None = None,
+    taps: int = 1,
+    groups: int = 1,
+    masks: np.ndarray | None = None,
+    compare: Compare | None = None,
+    max_lut_levels: int = MAX_LUT_LEVELS,
+    max_depth: int | None = None,
 ) -> Unrolled:
     """A module with a patch in, and all sums of products out, every cycle.
 
-    weight: [Cout, K] of -1 and +1, K = taps * Cin / groups terms in the order [tap][channel]. x_i: taps * Cin bits in the
-    order [tap][channel of all groups], 1 for +1. masks: bool [n, taps], every mask that occurs (`border_masks`); then the
-    module has mask_i, one bit a tap, and needs 0 in x_i where a tap is masked. acc_o: Cout sums of AccW bits, two's
-    complement, channel c at [c*AccW +: AccW]. Fixed latency, no reset, no stall.
+    weight: [Cout, K] of -1 and +1, K = taps * Cin / groups terms in the order [tap][channel]. form: of FORMS; None takes the one
+    of fewest LUTs. x_i: taps * Cin bits in the order [tap][channel of all groups], 1 for +1. masks: bool [n, taps], every
+    mask that occurs (`border_masks`); then the module has mask_i, one bit a tap, and needs 0 in x_i where a tap is masked.
+    acc_o: Cout sums of AccW bits, two's complement, channel c at [c*AccW +: AccW]; with `compare` y_o instead, one bit a
+    channel. Fixed latency, no reset, no stall. max_lut_levels: between two registers. max_depth: of the tree.
 
-    Two bodies, of equal meaning and latency: behavioural, and compressor trees for synthesis (with EQ_LUT6 defined).
+    Two bodies, of equal meaning and latency: behavioural, and LUTs with carry chains for synthesis (with EQ_LUT6 defined).
     """
     channels, terms = weight.shape
     if terms % taps or channels % groups or (masks is not None and masks.shape[1] != taps):
         raise EdgeqError(f"weights {weight.shape} do not match {taps} taps, {groups} groups", where=name)
-    layer = _Layer(weight.astype(np.int64), layer_trees(weight, groups, mst), taps, masks)
-    netlist, outputs = _build(layer)
-    latency = max(b.stage for word in outputs for b in word if isinstance(b, _Bit)) + 1
-    netlist.cells += [
-        _Cell(latency, f"assign acc_o[{c * layer.width} +: {layer.width}] = {{}};", (word,)) for c, word in enumerate(outputs)
-    ]
-    structure, ffs = _structural(netlist, latency, masks is not None)
+    if form not in (None, *FORMS):
+        raise EdgeqError(f"no form {form!r}", where=name, fix=", ".join(FORMS))
+    chosen = _choose(weight.astype(np.int64), form, groups, compare is not None, max_depth)
+    layer = _Layer(weight.astype(np.int64), chosen.programs, taps, masks, compare)
+    return _module(name, layer, _Build(layer, max_lut_levels), chosen.form)
+
+
+def estimated_luts(weight: np.ndarray, form: str | None, groups: int, compare: bool, max_depth: int | None) -> float:
+    """LUTs of `unrolled_sv`, without masks, within a few percent; quick, also for large layers."""
+    return _choose(weight.astype(np.int64), form, groups, compare, max_depth).luts
+
+
+def _choose(weight: np.ndarray, form: str | None, groups: int, compare: bool, max_depth: int | None) -> _Choice:
+    """The form of fewest LUTs by estimate; the last choices are kept."""
+    return _chosen(weight.astype(np.int8).tobytes(), weight.shape, form, groups, compare, max_depth)
+
+
+@lru_cache(maxsize=32)
+def _chosen(
+    weights: bytes, shape: tuple[int, int], form: str | None, groups: int, compare: bool, max_depth: int | None
+) -> _Choice:
+    each = np.split(np.frombuffer(weights, np.int8).reshape(shape).astype(np.int64), groups)
+    choices: list[tuple[str, list[_Program]]] = []
+    # To compare, inverting a word costs nothing.
+    trees = [] if form == "direct" else [spanning_tree(w, 0 if compare else None, max_depth) for w in each]
+    apart = [direct(w) for w in each] if form != "tree" and (shape[0] * shape[1] <= SMALL or form) else []
+    for name, found in (("direct", apart), ("tree", trees)):
+        deltas = [_deltas(tree) for tree in found]
+        if found and form in (None, name):
+            choices.append((name, [_Program(t, plain(d)) for t, d in zip(found, deltas, strict=True)]))
+        if found and form in (None, "shared"):
+            choices.append(("shared", [_Program(t, shared(d, LEAST_SAVED)) for t, d in zip(found, deltas, strict=True)]))
+    rated = [_Choice(name, programs, sum(p.luts(compare) for p in programs)) for name, programs in choices]
+    return min(rated, key=lambda c: c.luts)
+
+
+def _deltas(tree: SpanningTree) -> np.ndarray:
+    """What each channel sums, [C, K] of -1, 0 and +1."""
+    rows = np.zeros_like(tree.weight)
+    for c, terms in enumerate(tree.terms):
+        rows[c, terms] = tree.weight[c, terms]
+    return rows
+
+
+def _module(name: str, layer: _Layer, built: _Build, form: str) -> Unrolled:
+    channels, terms = layer.weight.shape
+    trees = [p.tree for p in layer.programs]
+    groups, depth = len(trees), max(t.depth for t in trees)
+    body, luts, ffs = built.net.text(built.latency, built.ports(), layer.masks is not None)
     sizes = f"{channels} channels of {terms} terms" + (f" in {groups} groups" if groups > 1 else "")
-    form = f"spanning tree of depth {max(t.depth for t in layer.trees)}" if mst else "every channel by itself"
+    how = ("" if depth == 0 else f"spanning tree of depth {depth}, ") + f"form {form}"
+    what = f"sums of the patch of {built.latency} cycles ago, {layer.width} bits each, two's complement"
+    out, bits = ("y_o", channels) if layer.compare else ("acc_o", channels * layer.width)
+    if layer.compare:
+        what = f"comparisons of the sums of the patch of {built.latency} cycles ago with constants, a bit a channel"
     mask_port = [
         "  /// 1 where a tap of the patch is a real pixel, 0 where it is padding (and 0 in x_i)",
-        f"  input  logic [{taps - 1}:0] mask_i,",
+        f"  input  logic [{layer.taps - 1}:0] mask_i,",
     ]
     text = [
-        f"// Generated by edgeq. Binary layer of constant weights, {sizes}, {form}.",
+        f"// Generated by edgeq. Binary layer of constant weights, {sizes}, {how}.",
         f"module {name} (",
         "  /// clock",
         "  input  logic clk_i,",
         "  /// patch, [tap][channel], 1 for +1",
         f"  input  logic [{layer.inputs - 1}:0] x_i,",
         *(mask_port if layer.masks is not None else []),
-        f"  /// sums of the patch of {latency} cycles ago, {layer.width} bits each, two's complement",
-        f"  output logic [{channels * layer.width - 1}:0] acc_o",
+        f"  /// {what}",
+        f"  output logic [{bits - 1}:0] {out}",
         ");",
+        "  /* verilator lint_off UNUSEDSIGNAL */",
         "`ifdef EQ_LUT6",
-        *structure,
+        *body,
         "`else",
-        *_behavioural(layer, latency),
+        *_behavioural(layer, built.latency),
         "`endif",
+        "  /* verilator lint_on UNUSEDSIGNAL */",
         f"endmodule : {name}",
         "",
     ]
-    total = sum(t.additions for t in layer.trees)
-    return Unrolled("\n".join(text), latency, layer.width, total, channels * terms, netlist.luts, ffs)
+    distance = sum(int(t.distance[t.parent >= 0].sum()) for t in trees)
+    additions = sum(t.additions for t in trees)
+    return Unrolled(
+        "\n".join(text), built.latency, layer.width, form, additions, channels * terms, depth, distance,
+        layer.compare is not None, luts, ffs, len(built.net.blocks),
+    )  # fmt: skip
 
 
-def _build(layer: _Layer) -> tuple[_Netlist, list[_Word]]:
-    """The compressor form: cells, and the word of each output."""
-    netlist = _Netlist()
-    outputs: list[_Word] = []
-    border = _border(layer, netlist)
-    odd = layer.terms & 1
-    for group, tree in enumerate(layer.trees):
-        words: dict[int, _Word] = {}  # Z of each channel
-        first = len(outputs)
+@dataclass
+class _Known:
+    """A channel's word: sign * Z + offset modulo 2^width."""
+
+    word: Word
+    sign: int
+    offset: int
+
+
+class _Build:
+    """The netlist of a layer, and the word of each output."""
+
+    def __init__(self, layer: _Layer, levels: int) -> None:
+        early = layer.terms * len(layer.programs) > EARLY * len(layer.weight)
+        self.layer, self.net = layer, Netlist(levels, early)
+        self.code, self.index = self._border()
+        self.lost = layer.lost()
+        self.limits = layer.limits() if layer.compare else np.zeros((0, 0), np.int64)
+        self.width = layer.width - 1
+        if layer.compare:
+            low, high = layer.range
+            real = self.limits[~self._constant()]
+            self.width = max([2, *(range_width(low - int(t), high - int(t)) for t in np.unique(real))])
+        self.outputs: list[Word] = []
+        for group, program in enumerate(layer.programs):
+            self._group(group, program)
+        ends = [b.stage for word in self.outputs for b in word if isinstance(b, Bit)]
+        self.latency = max(ends, default=0) + 1
+
+    def ports(self) -> list[tuple[str, Word]]:
+        """What is assigned to the output port."""
+        if self.layer.compare:
+            return [("y_o", [word[0] for word in self.outputs])]
+        width = self.layer.width
+        return [(f"acc_o[{c * width} +: {width}]", word) for c, word in enumerate(self.outputs)]
+
+    def _constant(self) -> np.ndarray:
+        """Channels whose comparison has one result: bool [Cout]."""
+        low, high = self.layer.range
+        return np.all(self.limits <= low, axis=1) | np.all(self.limits > high, axis=1)
+
+    def _group(self, group: int, program: _Program) -> None:
+        layer, tree = self.layer, program.tree
+        first = len(self.outputs)
+        channels = len(tree.parent)
+        results: list[Word] = [[] for _ in range(channels)]
+        known: dict[int, _Known] = {}
+        wanted = ~self._constant()[first : first + channels] if layer.compare else np.ones(channels, bool)
+        inner = np.zeros(channels, bool)
+        for c in tree.order[::-1]:
+            if (wanted[c] or inner[c]) and tree.parent[c] >= 0:
+                inner[tree.parent[c]] = True
+        self.bits = [Bit(f"x_i[{layer.position(group, i)}]", 0, 0) for i in range(layer.terms)]
+        self.rows = program.rows
+        self.parts: dict[int, Word] = {}
         for c in map(int, tree.order):
-            tag = str(first + c)
-            bits = [
-                _Bit(f"x_i[{layer.position(group, int(i))}]", 0, 0, inverted=bool(layer.weight[first + c, i] < 0))
-                for i in tree.terms[c]
+            row = program.rows[c]
+            parent = known.get(int(tree.parent[c]))
+            if layer.compare is None:
+                known[c] = self._sum(row, parent, bool(tree.complement[c]))
+                results[c] = self._restored(first + c, [layer.odd, *known[c].word])
+                continue
+            if inner[c] or wanted[c]:
+                known[c], results[c] = self._compared(first + c, row, parent, bool(tree.complement[c]), inner[c], wanted[c])
+            if not wanted[c]:
+                results[c] = [int(self.limits[first + c, 0] <= layer.range[0]) ^ int(layer.compare.negative[first + c])]
+        self.outputs += results
+
+    def _columns(self, row: Row, sign: int, shift: int, width: int, need: int) -> tuple[list[list[Bit]], int]:
+        """Bits by column, and a constant, whose sum is `sign` times how many of a row's terms are +1 (all terms less those that
+        are, where -1), in units of 2^shift. need: when the sum of a common part is wanted."""
+        columns: list[list[Bit]] = [[] for _ in range(width)]
+        if shift < width:
+            bits = self.bits
+            columns[shift] = [
+                bits[i] if w == sign else ~bits[i] for i, w in zip(row.terms.tolist(), row.signs.tolist(), strict=True)
             ]
-            if tree.parent[c] < 0:
-                counted = plan(layer.width - 1, len(bits), -((layer.terms + 1) // 2), False)
-                words[c] = netlist.adder(tag, counted, bits, None, 0)
-            else:
-                words[c] = _child(netlist, tag, bits, words[int(tree.parent[c])], bool(tree.complement[c]), odd)
-        for c in range(len(tree.parent)):
-            outputs.append(_output(netlist, first + c, [odd, *words[c]], border))
-    return netlist, outputs
+        constant = 0
+        for part, its_sign in row.parts:
+            word = self._part(part, need)
+            invert = its_sign != sign
+            if invert:
+                constant += self.rows[part].count - (1 << len(word)) + 1
+            for j, bit in enumerate(word, start=shift):
+                value = (~bit if isinstance(bit, Bit) else 1 - bit) if invert else bit
+                if isinstance(value, int):
+                    constant += value << j - shift
+                elif j < width:
+                    columns[j].append(value)
+        return columns, constant << shift
 
+    def _part(self, part: int, need: int) -> Word:
+        """How many terms of a common part are +1; not earlier than `need` where that does not matter."""
+        if part not in self.parts:
+            row = self.rows[part]
+            start = max(0, need - self.net.levels)
+            columns, constant = self._columns(row, 1, 0, row.count.bit_length(), start)
+            self.parts[part] = self._add(columns, constant, start=start)
+        return self.parts[part]
 
-def _child(netlist: _Netlist, tag: str, bits: list[_Bit], parent: _Word, complement: bool, odd: int) -> _Word:
-    """Z of a channel from its parent's: Z = Zp + 2q - d, or Z = -Zp - odd + 2q - e along a complement edge."""
-    low, *high = [~b if complement else b for b in parent if isinstance(b, _Bit)]
-    constant = (1 - odd if complement else 0) - len(bits)  # -Zp = ~Zp + 1
-    if constant & 1:  # l + constant = 2 * (l + (constant - 1) / 2) + (1 - l)
-        bits, constant, low_out = [*bits, low], constant - 1, ~low
-    else:
-        low_out = low
-    ready = max([b.time for b in high], default=0)
-    counted = plan(len(high), len(bits), constant // 2, True) if high else Plan(0, ())
-    return [low_out, *netlist.adder(tag, counted, bits, list(high), ready)]
+    def _add(
+        self, columns: list[list[Bit]], constant: int, word: Word | None = None, compare: bool = False, start: int = 0
+    ) -> Word:
+        """The sum of columns, a constant and a word, in fewest LUTs."""
+        if word is not None and (compare or not all(isinstance(b, Bit) for b in word)):
+            columns = [[*c, *([b] if isinstance(b, Bit) else [])] for c, b in zip(columns, word, strict=True)]
+            constant += sum(b << j for j, b in enumerate(word) if isinstance(b, int))
+            word = None
+        if word is not None and not any(columns) and constant % (1 << len(columns)) == 0:
+            return word
+        found = plan(tuple(map(len, columns)), constant, word is not None, compare, self.net.levels > 2)
+        start = max([start, *(b.time for b in word or () if isinstance(b, Bit))])
+        if compare:
+            start = max([b.time for c in columns for b in c], default=0)
+        return self.net.add(found, columns, word, start)
 
+    def _wanted(self, parent: _Known | None) -> int:
+        """When the parts of a channel are: before its parent is there, by what its counters may take."""
+        ready = max([b.time for b in parent.word if isinstance(b, Bit)], default=0) if parent else 0
+        return max(0, ready - MARGIN)
 
-def _output(netlist: _Netlist, channel: int, word: _Word, border: _Border | None) -> _Word:
-    """The sum as it leaves: with what padded taps took given back."""
-    if border is None or not border.back[channel].any():
-        return word
-    width, back = len(word), border.back[channel]
-    time = max(b.time for b in (*word, *border.code) if isinstance(b, _Bit))
-    if len(border.code) <= FREE_INPUTS:
-        second = [_Function(tuple(border.code), (back >> j & 1).astype(bool)).reduced() for j in range(width)]
-    else:
-        stage = _fit(time, ADDER_LEVELS) // STAGE_LEVELS
-        table = sum((int(v) & ((1 << width) - 1)) << (i * width) for i, v in enumerate(back))
-        size = width * len(back)
-        netlist.tables.append(f"  localparam logic [{size - 1}:0] Back{channel} = {size}'h{table:x};")
-        look_up = f"assign e{channel} = Back{channel}[{{}} * {width} +: {width}];"
-        netlist.cells.append(_Cell(stage, look_up, (list(border.code),), (f"[{width - 1}:0] e{channel}",)))
-        netlist.luts += width * (1 << max(0, len(border.code) - 6))
-        second = [_Function((b,), np.array([False, True])) for b in _bits(f"e{channel}", width, stage, time)]
-    return netlist.carry(f"{channel}b", word, second, time)
+    def _sum(self, row: Row, parent: _Known | None, complement: bool) -> _Known:
+        """Z itself: of a root q - (K + 1) / 2, else Zp + 2q - d or -Zp - odd + 2q - e."""
+        odd, count = self.layer.odd, row.count
+        columns, constant = self._columns(row, 1, int(parent is not None), self.width, self._wanted(parent))
+        if parent is None:
+            return _Known(self._add(columns, constant - (count + 1) // 2), 1, 0)
+        word = [~b if isinstance(b, Bit) else 1 - b for b in parent.word] if complement else parent.word
+        return _Known(self._add(columns, constant - count + (1 - odd if complement else 0), word), 1, 0)
 
+    def _compared(
+        self, channel: int, row: Row, parent: _Known | None, complement: bool, inner: bool, wanted: bool
+    ) -> tuple[_Known, Word]:
+        """A word and the comparison; the word alone where that is not wanted, the comparison alone where nothing follows."""
+        if parent is None:
+            sign, offset, word = 1, (row.count + 1) // 2, None
+        else:
+            sign = -parent.sign if complement else parent.sign
+            offset, word = parent.offset + row.count + (sign * self.layer.odd if complement else 0), parent.word
+        columns, more = self._columns(row, sign, int(parent is not None), self.width, self._wanted(parent))
+        offset -= more  # what the columns lack is left out of the word
+        # s = 1: Z >= t is word - offset - t >= 0. s = -1: it is not (word - offset + t - 1 >= 0).
+        values = sign * -self.limits[channel] - offset - (sign < 0)
+        assert self.layer.compare is not None
+        flip = (sign > 0) ^ bool(self.layer.compare.negative[channel])
+        known = _Known([], sign, offset)
+        if not inner:
+            return known, self._highest(columns, word, values, flip)
+        if wanted and len(np.unique(values)) == 1:
+            heights = tuple(map(len, columns)) if word is not None else None
+            constant = int(values[0])
+            if heights and all(isinstance(b, Bit) for b in word or ()):
+                ternary = self.net.levels > 2
+                apart = plan(heights, 0, True, False, ternary).cost + plan((1,) * self.width, constant, False, True, ternary).cost
+                if plan(heights, constant, True, False, ternary).cost <= apart:
+                    known.word = self._add(columns, constant, word)
+                    known.offset += constant
+                    return known, _flipped(known.word[-1:], flip)
+        known.word = self._add(columns, 0, word)
+        if not wanted:
+            return known, []
+        empty: list[list[Bit]] = [[] for _ in range(self.width)]
+        return known, self._highest(empty, known.word, values, flip)
 
-def _border(layer: _Layer, netlist: _Netlist) -> _Border | None:
-    """How masks are told apart, and sum over masked taps of the weights: what reading padding as -1 took, for each mask."""
-    if layer.masks is None:
-        return None
-    taps = _telling_taps(layer.masks)
-    code = [_Bit(f"mask_i[{t}]", 0, 0) for t in taps]
-    index = layer.masks[:, taps] @ (1 << np.arange(len(taps)))
-    if len(code) >= FREE_INPUTS:  # too many for a LUT beside the adder's own operand: number the masks
-        width = max(1, (len(index) - 1).bit_length())
+    def _highest(self, columns: list[list[Bit]], word: Word | None, values: np.ndarray, flip: bool) -> Word:
+        """The highest bit of a sum and one of these values, by mask."""
+        constant, extra = self._by_mask(values)
+        columns = [[*c, *e] for c, e in zip(columns, extra, strict=True)]
+        return _flipped(self._add(columns, constant, word, compare=True), flip)
+
+    def _by_mask(self, values: np.ndarray) -> tuple[int, list[list[Bit]]]:
+        """A constant, and bits for what depends on the mask, by column."""
+        constant = 0
+        extra: list[list[Bit]] = []
+        for j in range(self.width):
+            bits = values >> j & 1
+            if (bits == bits[0]).all():
+                constant += int(bits[0]) << j
+                extra.append([])
+                continue
+            table = np.zeros(1 << len(self.code), bool)
+            table[self.index] = bits
+            made = self.net.function(tuple(self.code), table)
+            extra.append([made] if isinstance(made, Bit) else [])
+        return constant, extra
+
+    def _restored(self, channel: int, word: Word) -> Word:
+        """The sum as it leaves: with what padded taps took given back."""
+        if not self.lost[channel].any():
+            return word
+        width, self.width = self.width, len(word)
+        constant, extra = self._by_mask(self.lost[channel])
+        found = self._add(extra, constant, word)
+        self.width = width
+        return found
+
+    def _border(self) -> tuple[list[Bit], np.ndarray]:
+        """Signals that tell the masks apart, and the index that they form for each mask."""
+        masks = self.layer.masks
+        if masks is None:
+            return [], np.zeros(1, np.int64)
+        taps = _telling_taps(masks)
+        code = [Bit(f"mask_i[{t}]", 0, 0) for t in taps]
+        index = masks[:, taps] @ (1 << np.arange(len(taps)))
+        if len(code) <= _CODE_BITS:
+            return code, index
+        numbers = np.arange(len(index))
+        width = (len(index) - 1).bit_length()
+        made = []
         for k in range(width):
-            hits = [f"(seen == {len(taps)}'h{v:x})" for i, v in enumerate(index) if i >> k & 1]
-            netlist.tables.append(f"  assign border[{k}] = {' | '.join(hits)};")
-        head = [f"  logic [{len(taps) - 1}:0] seen;", f"  logic [{width - 1}:0] border;"]
-        head.append(f"  assign seen = {{{', '.join(b.name for b in reversed(code))}}};")
-        netlist.tables[:0] = head
-        netlist.luts += len(index) * (1 + len(taps) // 6)
-        code, index = list(_bits("border", width, 0, 3)), np.arange(len(index))
-    lost = layer.weight.reshape(len(layer.weight), layer.taps, -1).sum(axis=2) @ ~layer.masks.T
-    back = np.zeros((len(layer.weight), 1 << len(code)), np.int64)
-    back[:, index] = lost
-    return _Border(code, back)
+            table = np.zeros(1 << len(code), bool)
+            table[index] = numbers >> k & 1
+            made.append(self.net.function(tuple(code), table))
+        return [b for b in made if isinstance(b, Bit)], numbers
+
+
+_CODE_BITS = 6
+"""Taps beyond which the masks are numbered."""
+
+
+def _flipped(word: Word, flip: bool) -> Word:
+    return [(~b if isinstance(b, Bit) else 1 - b) if flip else b for b in word]
 
 
 def _telling_taps(masks: np.ndarray) -> list[int]:
@@ -442,46 +518,6 @@ def _telling_taps(masks: np.ndarray) -> list[int]:
         if len(np.unique(masks[:, fewer], axis=0)) == len(masks):
             taps = fewer
     return taps
-
-
-def _structural(netlist: _Netlist, latency: int, masked: bool) -> tuple[list[str], int]:
-    """The text of a netlist, and its registers in bits."""
-    lives = netlist.lives()
-    slot: dict[str, dict[int, int]] = {name: {} for name in lives}
-    stages: list[list[str]] = [[] for _ in range(latency + 1)]
-    for stage in range(1, latency + 1):
-        stages[stage] = [name for name, (made, last) in lives.items() if made < stage <= last]
-        for i, name in enumerate(stages[stage]):
-            slot[name][stage] = i
-
-    def read(bit: _Bit | int, stage: int, absorbed: bool = False) -> str:
-        if isinstance(bit, int):
-            return f"1'b{bit}"
-        there = bit.name if lives[bit.name][0] == stage else f"s{stage}_{slot[bit.name][stage]}_q"
-        return "~" + there if bit.inverted and not absorbed else there
-
-    def lines(items: list[str]) -> str:
-        return ",\n      ".join(", ".join(items[i : i + 16]) for i in range(0, len(items), 16))
-
-    text = list(netlist.tables)
-    if masked:  # not every tap is needed to tell the masks apart
-        text += ["  logic unused_mask;", "  assign unused_mask = ^mask_i;"]
-    for stage, names in enumerate(stages):
-        if stage:
-            registers = [f"s{stage}_{i}_q" for i in range(len(names))]
-            held = [read(_Bit(name, lives[name][0], 0), stage - 1) for name in names]
-            text.append(f'  (* shreg_extract = "no" *) logic {lines(registers)};')
-            text.append("  always_ff @(posedge clk_i) begin")
-            text += [f"    {register} <= {value};" for register, value in zip(registers, held, strict=True)]
-            text.append("  end")
-        cells = [c for c in netlist.cells if c.stage == stage]
-        text += [f"  logic {name};" for c in cells for name in c.declares if name.startswith("[")]
-        if scalars := [name for c in cells for name in c.declares if not name.startswith("[")]:
-            text.append(f"  logic {lines(scalars)};")
-        for cell in cells:
-            words = [[read(b, stage, cell.absorbs) for b in reversed(word)] for word in cell.words]
-            text.append("  " + cell.text.format(*(w[0] if len(w) == 1 else f"{{{lines(w)}}}" for w in words)))
-    return text, sum(map(len, stages))
 
 
 def _behavioural(layer: _Layer, latency: int) -> list[str]:
@@ -495,7 +531,7 @@ def _behavioural(layer: _Layer, latency: int) -> list[str]:
         text += [f"  logic [{terms - 1}:0] real_term;", f"  assign real_term = {{{repeated}}};"]
         real = " & real_term"
     sums: list[str] = []
-    for group, tree in enumerate(layer.trees):
+    for group, tree in enumerate(p.tree for p in layer.programs):
         first = len(sums)
         parts = [f"x_i[{layer.position(group, t * size)} +: {size}]" for t in reversed(range(layer.taps))]
         text += [f"  logic [{terms - 1}:0] x{group};", f"  assign x{group} = {{{', '.join(parts)}}};"]
@@ -512,6 +548,14 @@ def _behavioural(layer: _Layer, latency: int) -> list[str]:
                 f"  assign y{y} = {width}'({parent}(2 * {count} - {least}));",
             ]
         sums += [f"y{first + c}" for c in range(len(tree.parent))]
+    out = "acc_o"
+    if layer.compare is not None:
+        limits = np.clip(layer.compare.thresholds, -terms, terms + 1).tolist()
+        above = [
+            f"(int'({y}) >= {t})" if -terms < t <= terms else f"1'b{int(t <= -terms)}" for y, t in zip(sums, limits, strict=True)
+        ]
+        sums = [f"{bit} ^ 1'b{int(n)}" for bit, n in zip(above, layer.compare.negative, strict=True)]
+        out, width = "y_o", 1
     total = len(sums) * width
     return [
         *text,
@@ -520,5 +564,5 @@ def _behavioural(layer: _Layer, latency: int) -> list[str]:
         f"    y_q[0] <= {{{', '.join(reversed(sums))}}};",
         f"    for (int i = 1; i < {latency}; i++) y_q[i] <= y_q[i-1];",
         "  end",
-        f"  assign acc_o = y_q[{latency - 1}];",
+        f"  assign {out} = y_q[{latency - 1}];",
     ]

@@ -40,7 +40,7 @@ class VerilatorEngine:
     """Compiles (once, by content) and runs the design that `edgeq.lower.rtl.lower` wrote to the folder `design`.
 
     input, output: the types of its two ends.  trace: the format of the waveform that `run` can write, "vcd", "fst" or none.
-    lut6: simulate the popcounts as the LUT6 trees that are synthesized, not as $countones.
+    lut6: simulate the popcounts as the LUT6 trees that are synthesized, not as $countones.  beat: pixels a beat of the input.
     Memory images are read when it runs, so networks that differ in folded weights alone share one compilation.
 
     After a run: latency_cycles, from the end of reset to the first output; cycles_per_frame, between the last beats of the last
@@ -48,10 +48,10 @@ class VerilatorEngine:
     Raises EdgeqError where Verilator or g++ is missing or fails, and where the design stops.
     """
 
-    def __init__(self, design: Path, input: IntType, output: IntType, trace: str = "", lut6: bool = False) -> None:
+    def __init__(self, design: Path, input: IntType, output: IntType, trace: str = "", lut6: bool = False, beat: int = 1) -> None:
         if trace not in TRACES:
             raise EdgeqError(f"Verilator writes no .{trace}", where="--trace", fix="FILE.vcd or FILE.fst")
-        self.design, self.input, self.output, self.trace = design, input, output, trace
+        self.design, self.input, self.output, self.trace, self.beat = design, input, output, trace, beat
         self.latency_cycles = 0
         self.cycles_per_frame = 0
         self.frames_per_second = 0.0
@@ -77,8 +77,8 @@ class VerilatorEngine:
             raise EdgeqError("this simulation was not compiled for such a trace", where=str(trace), fix=fix)
         with tempfile.TemporaryDirectory(prefix="edgeq-rtl-") as scratch:
             source, sink = Path(scratch) / "in", Path(scratch) / "out"
-            source.write_bytes(_beats(x, self.input))
-            command = [self.simulator, source, sink, len(x), self.input.pixels, self.output.pixels]
+            source.write_bytes(_beats(x, self.input, self.beat))
+            command = [self.simulator, source, sink, len(x), self.input.pixels // self.beat, self.output.pixels]
             command += [-1 if stalls is None else stalls] + ([trace.resolve()] if trace else [])
             # Memory images are named relative to the design.
             done = subprocess.run([str(part) for part in command], cwd=self.design, capture_output=True, text=True)
@@ -183,11 +183,11 @@ def _tail(done: subprocess.CompletedProcess[str]) -> str:
     return "\n".join(errors[:3] or lines[-3:])
 
 
-def _beats(x: np.ndarray, t: IntType) -> bytes:
-    """x [N, *shape] as the beats of its stream, each padded to whole 32-bit words."""
+def _beats(x: np.ndarray, t: IntType, beat: int) -> bytes:
+    """x [N, *shape] as the beats of its stream, `beat` pixels each, padded to whole 32-bit words."""
     pixels = np.moveaxis(x.reshape(len(x), t.channels, t.pixels), 1, 2).reshape(-1, t.channels)
     codes = (pixels > 0) if t.bipolar else pixels
-    bits = to_bits(codes, t.width)
+    bits = to_bits(codes, t.width).reshape(-1, beat * t.channels * t.width)
     return np.packbits(np.pad(bits, ((0, 0), (0, -bits.shape[1] % 32))), axis=1, bitorder="little").tobytes()
 
 

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from edgeq.cache import cached, key
 from edgeq.errors import EdgeqError
@@ -49,6 +51,95 @@ def estimate(
 
     cwd: the folder from which the memory images are read. Raises EdgeqError where Yosys fails or takes too long.
     """
+    stat = _synthesized("yosys", "tee -q -o stat.json stat -json", files, top, params, family, cwd, seconds) / "stat.json"
+    return cost_of(json.loads(stat.read_text())["design"]["num_cells_by_type"], top)
+
+
+def lut_levels(
+    files: Iterable[Path], top: str, params: Mapping[str, int | str], family: str = "xcup", cwd: Path = Path(), seconds: int = 900
+) -> int:
+    """The most LUT levels between two registers or ports of the module `top`, after `synth_xilinx`; kept by content.
+
+    A LUT counts one, and so does a carry chain, however long, from where a signal enters it to where one leaves. Which output
+    of a LUT6_2 depends on which input is read from its table; S tied to 0 ends a chain. MUXF7 to MUXF9 count nothing.
+    """
+    folder = _synthesized("levels", "write_json netlist.json", files, top, params, family, cwd, seconds)
+    result = folder / "levels.txt"
+    if not result.is_file():
+        cells = json.loads((folder / "netlist.json").read_text())["modules"][top]["cells"]
+        result.write_text(str(_Levels(cells.values()).most()))
+        (folder / "netlist.json").unlink()
+    return int(result.read_text())
+
+
+class _Levels:
+    """Levels of the signals of a mapped netlist. A node is a bit's number, or (chain, position): the carry into a position."""
+
+    def __init__(self, cells: Iterable[dict[str, Any]]) -> None:
+        self.before: dict[object, tuple[int, list[object]]] = {}
+        for index, cell in enumerate(cells):
+            kind, pins = cell["type"], cell["connections"]
+            if kind.startswith("CARRY"):
+                self._chain(index, pins)
+            elif kind in LUTS and (kind.startswith("LUT") or kind == "INV"):
+                self._lut(cell)
+            elif kind in ("MUXF7", "MUXF8", "MUXF9"):
+                self.before[pins["O"][0]] = 0, [*pins["I0"], *pins["I1"], *pins["S"]]
+
+    def _lut(self, cell: dict[str, Any]) -> None:
+        pins = cell["connections"]
+        inputs = [pins[name][0] for name in (["I"] if "I" in pins else [f"I{i}" for i in range(6) if f"I{i}" in pins])]
+        init = cell["parameters"].get("INIT", "01")
+        table = [c == "1" for c in reversed(init)] if isinstance(init, str) else [bool(init >> i & 1) for i in range(64)]
+        for name, free in (("O", ()), ("O6", ()), ("O5", (5,))):
+            if name in pins:
+                fixed = {i: bit == "1" for i, bit in enumerate(inputs) if isinstance(bit, str)} | dict.fromkeys(free, False)
+                legal = [k for k in range(1 << len(inputs)) if all(bool(k >> i & 1) == v for i, v in fixed.items())]
+                used = [b for i, b in enumerate(inputs) if i not in fixed and any(table[k] != table[k ^ 1 << i] for k in legal)]
+                self.before[pins[name][0]] = 1, used
+
+    def _chain(self, index: int, pins: dict[str, list[Any]]) -> None:
+        enter = [bit for name in ("CI", "CYINIT") for bit in pins.get(name, []) if not isinstance(bit, str)]
+        self.before[index, 0] = 0, enter
+        for i, (s, di, o, co) in enumerate(zip(pins["S"], pins["DI"], pins["O"], pins["CO"], strict=True)):
+            through = [] if s == "0" else [(index, i)]
+            self.before[index, i + 1] = 0, [*through, s, di]
+            self.before[o] = 1, [s, (index, i)]
+            self.before[co] = 1, [(index, i + 1)]
+            self.before["carry", co] = 0, [(index, i + 1)]
+        for i, bit in enumerate(enter):
+            enter[i] = ("carry", bit)  # within a chain if the bit is a carry, see most()
+
+    def most(self) -> int:
+        """Of all signals."""
+        level: dict[object, int] = {}
+        for start in list(self.before):
+            stack = [start]
+            while stack:
+                node = stack[-1]
+                if isinstance(node, tuple) and node[0] == "carry" and node not in self.before:
+                    self.before[node] = 0, [node[1]]
+                step, inputs = self.before.get(node, (0, []))
+                waiting = [n for n in inputs if n not in level and not isinstance(n, str)]
+                if waiting:
+                    stack += waiting
+                    continue
+                level[node] = step + max((level.get(n, 0) for n in inputs), default=0)
+                stack.pop()
+        return max(level.values(), default=0)
+
+
+def _synthesized(
+    kind: str,
+    last: str,
+    files: Iterable[Path],
+    top: str,
+    params: Mapping[str, int | str],
+    family: str,
+    cwd: Path,
+    seconds: int,
+) -> Path:
+    """The folder of what the command `last` writes about a synthesized module."""
     files = [Path(f) for f in files]
     images = [cwd / v for v in params.values() if isinstance(v, str) and v and (cwd / v).is_file()]
     settings = " ".join(f"-chparam {name} {_constant(value)}" for name, value in params.items())
@@ -59,7 +150,7 @@ def estimate(
         f"{synth} -run begin:map_dsp",
         "setattr -set keep 1 a:shreg_extract=no %ci1 t:$dff %i",  # as Vivado reads it: registers, no shift register LUTs
         f"{synth} -run map_dsp:",
-        "tee -q -o stat.json stat -json",
+        last,
     ]
     content: list[str | bytes] = [*script[1:], *(f.read_bytes() for f in [*files, *images]), version("pyosys")]
 
@@ -68,8 +159,7 @@ def estimate(
             (folder / image.name).write_bytes(image.read_bytes())
         _run(script, folder, top, seconds)
 
-    stat = json.loads((cached("yosys", key(content), build) / "stat.json").read_text())
-    return cost_of(stat["design"]["num_cells_by_type"], top)
+    return cached(kind, key(content), build)
 
 
 def cost_of(cells: Mapping[str, int], top: str) -> Cost:
@@ -116,7 +206,40 @@ def equivalent(
     steps = [line for line in script if not line.startswith("read_verilog")]
     parts: list[str | bytes] = [*steps, *gold, "", *gate, *(f.read_bytes() for f in files), version("pyosys")]
     folder = cached("sat", key(parts), build)
-    text = (folder / "sat.txt").read_text()
+    return _answer(folder / "sat.txt", top)
+
+
+def netlist(files: Sequence[Path], top: str, macros: Sequence[str] = ("EQ_LUT6",), seconds: int = 300) -> dict[str, Any]:
+    """The module `top`, flat, as Yosys' write_json gives it: what is instantiated stays, the rest are gates on single bits."""
+    script = [
+        "read_verilog -sv " + " ".join([*(f"-D{macro}" for macro in macros), *(str(f.resolve()) for f in files)]),
+        "read_verilog -lib +/xilinx/cells_sim.v",
+        f"hierarchy -check -top {top}",
+        "proc; flatten; opt_clean; simplemap; techmap; opt_clean",
+        f"select {top}; write_json -selected netlist.json",
+    ]
+    with TemporaryDirectory() as folder:
+        _run(script, Path(folder), top, seconds)
+        return json.loads(Path(folder, "netlist.json").read_text())["modules"][top]
+
+
+def never(text: str, top: str, output: str, seconds: int = 300) -> bool:
+    """True where the combinational module `top`, SystemVerilog or Yosys' own cells, has 0 at `output` for all inputs, by SAT."""
+    script = [
+        "read_verilog -sv -icells never.sv",
+        f"hierarchy -check -top {top}",
+        "proc; opt_clean",
+        f"tee -q -o sat.txt sat -prove {output} 0 -set-def-inputs {top}",
+    ]
+    with TemporaryDirectory() as folder:
+        Path(folder, "never.sv").write_text(text)
+        _run(script, Path(folder), top, seconds)
+        return _answer(Path(folder, "sat.txt"), top)
+
+
+def _answer(file: Path, top: str) -> bool:
+    """What Yosys' SAT solver found."""
+    text = file.read_text()
     proved, refuted = "SUCCESS" in text, "FAIL" in text
     if proved == refuted:
         raise EdgeqError("Yosys' SAT solver gave no answer", where=top)

@@ -29,6 +29,7 @@ from hls4ml.model.types import IntegerPrecisionType
 
 from edgeq.engines.hls import INTERFACE_FILE
 from edgeq.errors import EdgeqError
+from edgeq.fold import input_beat, input_stream
 from edgeq.graph import Graph, IntType, range_width
 from edgeq.hardware import HlsCall, HlsTable
 
@@ -70,7 +71,8 @@ Written by edgeq through hls4ml {version}; the operators are `firmware/nnet_util
 - `vitis-run --tcl build_prj.tcl --mode hls` (or `vitis_hls -f build_prj.tcl`) synthesizes it for {part} at {clock:g} MHz;
   `build_opt.tcl` selects the steps. **Not run here**: Vitis HLS was not at hand where this was written, so no resource,
   timing or co-simulation result is claimed.
-- The streams at both ends carry one pixel with all its channels a beat, channels last; `{interface}` has the types.
+- The streams at both ends carry pixels with all their channels, channels last: one a beat, at the input `pixels_per_beat` of
+  `{interface}`, which has the types too.
 """
 
 
@@ -149,7 +151,8 @@ def lower(graph: Graph, folds: dict[str, Fold], board: Board, out: Path) -> None
     settings = dict(model.config.config, OutputDir=".")
     (out / "hls4ml_config.yml").write_text(yaml.dump(settings))
     types = graph.types()
-    ends = {"input": asdict(graph.input_type), "output": asdict(types[graph.output])}
+    ends: dict[str, Any] = {"input": asdict(graph.input_type), "output": asdict(types[graph.output])}
+    ends["pixels_per_beat"] = input_beat(graph, folds)
     (out / INTERFACE_FILE).write_text(json.dumps({"project": PROJECT} | ends, indent=2) + "\n")
     (out / "README.md").write_text(
         README.format(version=hls4ml.__version__, part=board.part, clock=board.clock_mhz, interface=INTERFACE_FILE)
@@ -177,14 +180,14 @@ def build(graph: Graph, folds: dict[str, Fold], board: Board, out: Path) -> Mode
     for line in said.getvalue().splitlines():  # hls4ml prints its errors and goes on
         if "WARN" in line.upper() or "ERROR" in line.upper():
             raise EdgeqError(f"hls4ml: {line.strip()}")
-    _check_model(model, layers, types, graph)
+    _check_model(model, layers, types | {graph.input: input_stream(graph, folds)}, graph)
     model.config.config["Stamp"] = _stamp(model)
     return model
 
 
 def _layers(graph: Graph, folds: dict[str, Fold], types: dict[str, IntType]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """hls4ml's layer list and the precisions of its own layers. No name of the model's goes in."""
-    layers: list[dict[str, Any]] = [{"name": "x", "class_name": "InputLayer", "input_shape": _shape(graph.input_type)}]
+    layers: list[dict[str, Any]] = [{"name": "x", "class_name": "InputLayer", "input_shape": _shape(input_stream(graph, folds))}]
     precisions: dict[str, Any] = {"x": {"result": _cpp(graph.input_type)}}
     names = {graph.input: "x"}
     for i, node in enumerate(graph.nodes):

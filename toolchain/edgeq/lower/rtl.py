@@ -9,7 +9,7 @@ from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
-from edgeq.fold import Fold
+from edgeq.fold import Fold, input_stream
 from edgeq.graph import Graph, IntType
 from edgeq.hardware import Cost, RtlInstance, memory_cost
 
@@ -45,7 +45,8 @@ class Design:
 def lower(graph: Graph, folds: dict[str, Fold], out: Path) -> Design:
     """Writes eq_top.sv, the library files, generated modules and memory images that it needs, and their list files.f.
 
-    Top: clk_i, rst_ni (synchronous, active low, at least 16 cycles), streams in_* and out_*, as every operator. A tensor with
+    Top: clk_i, rst_ni (synchronous, active low, at least 16 cycles), streams in_* and out_*, as every operator; a beat of in_*
+    holds as many pixels as the fold of its reader says. A tensor with
     several readers is forked; an input of an operator that waits for several gets a FIFO of at least one frame, which is
     enough, since no operator needs more than a frame to finish that frame. No name of the model gets into the Verilog.
     """
@@ -56,7 +57,7 @@ def lower(graph: Graph, folds: dict[str, Fold], out: Path) -> Design:
         label = f"u{index}_{_snake(node.op.kind())}"
         xs = [types[name] for name in node.inputs]
         instances[node.name] = _place(node.op.rtl(folds[node.name], *xs), label)
-    top = _Top(graph, types, instances)
+    top = _Top(graph, types | {graph.input: input_stream(graph, folds)}, instances)
     used = {stem for instance in instances.values() for stem in instance.uses} | set(top.uses)
     names = [f"{stem}.sv" for stem in sorted(library(used))]
     for name in names:
@@ -181,13 +182,13 @@ module eq_top (
   input  logic clk_i,
   /// Synchronous reset, active low, for at least 16 cycles.
   input  logic rst_ni,
-  /// Input stream: a pixel with all its channels a beat, channel 0 lowest.
+  /// Input stream: a pixel a beat, or several in raster order, the first lowest; each with all its channels, channel 0 lowest.
   input  logic in_valid_i,
   /// Input stream.
   output logic in_ready_o,
   /// Input stream.
   input  logic [{}:0] in_data_i,
-  /// Output stream, likewise.
+  /// Output stream: a pixel a beat.
   output logic out_valid_o,
   /// Output stream.
   input  logic out_ready_i,

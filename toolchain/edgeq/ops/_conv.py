@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -86,10 +87,11 @@ class Convolution(Mac):
         return _rtl.layer(self, fold, x, self.accumulator_type(x), self.hardware_rows(), self.window(x), self.groups)
 
     def folds(self, *xs: IntType) -> list[Fold]:
-        return _rtl.layer_folds(self.channels_out, self.terms, self.groups)
+        return _rtl.folds(xs[0], self.hardware_rows(), self.groups, prod(self.kernel))
 
     def cycles(self, fold: Fold, *xs: IntType) -> int:
-        return _rtl.convolution_cycles(self.window(xs[0]), _rtl.steps(fold, self.channels_out, self.terms))
+        layer = fold, self.hardware_rows(), self.groups, prod(self.kernel)
+        return _rtl.convolution_cycles(self.window(xs[0]), _rtl.steps(*layer), _rtl.load_cycles(*layer))
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
         (x,) = xs

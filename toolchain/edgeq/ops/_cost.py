@@ -10,22 +10,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeq.delta import BANKS_PER_RAM, Program, program
 from edgeq.fold import Fold
 from edgeq.graph import IntType
 from edgeq.hardware import Cost, memory_cost
-from edgeq.ops._rtl import PATCH_FIFO, Window, signed_bits, steps, value_bits
-from edgeq.unrolled import layer_trees
+from edgeq.ops._rtl import PATCH_FIFO, Window, fusible, is_binary, signed_bits, value_bits
+from edgeq.unrolled import estimated_luts
 
 if TYPE_CHECKING:
     from edgeq.ops._mac import Mac
 
 CONTROL = Cost(lut=40, ff=40)
 """Handshake, counters and credits of one operator."""
-LUT_PER_XNOR = 0.9
+LUT_PER_XNOR = 1.9
 """XNOR of variable bits and its share of a popcount of LUT6 compressors."""
 MUX_INPUTS_PER_LUT = 2.5
-FF_PER_ADDITION = 0.95
-"""Registers a summed bit of an unrolled layer, whose LUT are one a bit: 1,898 and 2,052 for 2,038 bits (32 x 144, random)."""
+LOAD_INPUTS_PER_LUT = 2.0
+"""Where a word count is no power of two: 273 LUT for 28 words of 21 bits, 1,175 for 30 of 77."""
+FF_PER_LUT = 2.2
+"""Registers a LUT of an unrolled layer, at 6 LUT levels: 1.7 to 2.7 on random, correlated and trained weights."""
 UNROLLED_DEPTH = 32
 DSP_PORTS = (26, 17)
 """Unsigned bits of the two factors of a DSP48E2."""
@@ -87,17 +90,25 @@ def layer(
     channels, terms = rows.shape
     y = op.finish(accumulator)
     bits = max(2, signed_bits(accumulator.lo, accumulator.hi))
-    binary = x.bipolar and bool(np.all(np.abs(rows) == 1))
+    binary = is_binary(x, rows)
     taps = prod(geometry.kernel) if geometry else 1
     front = window(geometry, x.channels * x.width) if geometry else Cost()
     patch_bits = taps * x.channels * x.width + taps
     if fold.mode == "unrolled" and binary:
-        additions = sum(tree.additions for tree in layer_trees(rows, groups, fold.mst))
-        last = channels * (1 + (bits if geometry and geometry.masks() is not None else 0))  # the border's adder
-        tree = Cost(lut=additions + last, ff=FF_PER_ADDITION * additions + last)
-        return front + tree + post(op.post, bits, accumulator, channels, 1) + fifo(channels * y.width, UNROLLED_DEPTH)
+        compare = fusible(op.post).rtl_compare(channels) if op.post else None
+        luts = estimated_luts(rows, None if fold.mst else "direct", groups, compare is not None, fold.max_depth)
+        masked = geometry is not None and geometry.masks() is not None
+        logic = Cost(lut=luts + channels * bits * masked, ff=FF_PER_LUT * luts)
+        last = Cost() if compare else post(op.post, bits, accumulator, channels, 1)
+        return front + logic + last + fifo(channels * y.width, UNROLLED_DEPTH)
+    if fold.mode == "tree":
+        masks = geometry.masks() if geometry else None
+        made = program(rows, fold.pe, groups, taps)
+        patches = fifo(taps * x.channels + (4 if masks is not None else 0), PATCH_FIFO) if geometry else Cost()
+        unit = delta(made, bits, 1 if masks is None else len(masks))
+        return front + patches + unit + _tree_tail(op, made, y, bits, accumulator)
     pe, simd = (fold.pe, fold.simd) if fold.mode == "folded" else (channels, terms)
-    count = steps(Fold("folded", pe, simd), channels, terms)
+    count = (channels // pe) * (terms // simd)
     lo, hi = int(rows.min()), int(rows.max())
     weight_bits = 1 if np.all(np.abs(rows) == 1) else max(1, signed_bits(lo, hi) - (lo >= 0))
     weights = memory_cost(pe * simd * weight_bits, count, rom=True)
@@ -112,6 +123,26 @@ def layer(
     slices = max(1, groups * terms // simd)
     spans = max(1, pe * groups // channels)
     select = Cost(lut=spans * simd * x.width * (slices - 1) / MUX_INPUTS_PER_LUT, ff=spans * simd * x.width)
-    patches = fifo(patch_bits, PATCH_FIFO if geometry else 2) if count > 1 or not geometry else Cost()
+    patches = fifo(patch_bits, PATCH_FIFO) if geometry and count > 1 else Cost()
     tail = post(op.post, bits, accumulator, pe, channels // pe) + Cost(lut=pe * bits, ff=pe * bits + channels * y.width)
     return front + patches + select + weights + dot + tail + fifo(channels * y.width, max(4, 12 // count + 2)) + CONTROL
+
+
+def delta(made: Program, bits: int, classes: int) -> Cost:
+    """eq_mvu_tree up to the fused operator."""
+    lanes, words, pe = made.layout.lanes, made.layout.words, made.pe
+    count = made.layout.full.sum(axis=1).max().item().bit_length()
+    lane = Cost(lut=8 / BANKS_PER_RAM + LUT_PER_XNOR, ff=2)
+    select = Cost(lut=lanes * (words - 1) / LOAD_INPUTS_PER_LUT)
+    sums = Cost(lut=2 * count, ff=3 * count)
+    finish = Cost(lut=3 * bits, ff=4 * bits + 2 * count) + memory_cost(bits, made.slots.size)
+    tables = memory_cost(made.code_width, made.cycles, rom=True) + memory_cost(made.slot_width(bits), made.slots.size, rom=True)
+    if classes > 1:
+        tables += memory_cost(bits, classes * made.slots.size, rom=True) + Cost(lut=bits + 4 * classes, ff=bits)
+    return scaled(lane, pe * lanes) + select + scaled(sums, pe) + finish + tables + CONTROL
+
+
+def _tree_tail(op: Mac, made: Program, y: IntType, bits: int, accumulator: IntType) -> Cost:
+    """The fused operator on one lane, and the output."""
+    out = y.channels * y.width
+    return post(op.post, bits, accumulator, 1, made.slots.size) + Cost(ff=out) + fifo(out, max(3, 12 // made.cycles + 3))

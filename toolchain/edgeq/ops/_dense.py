@@ -49,10 +49,10 @@ class FullyConnected(Mac):
         return _rtl.layer(self, fold, x, self.accumulator_type(x), self.weight, None)
 
     def folds(self, *xs: IntType) -> list[Fold]:
-        return _rtl.layer_folds(self.channels_out, self.terms)
+        return _rtl.folds(xs[0], self.weight)
 
     def cycles(self, fold: Fold, *xs: IntType) -> int:
-        return _rtl.steps(fold, self.channels_out, self.terms)
+        return _rtl.steps(fold, self.weight)
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
         (x,) = xs

@@ -10,6 +10,7 @@ from edgeq.fold import Fold
 from edgeq.graph import IntType, range_width
 from edgeq.hardware import HlsCall, HlsTable
 from edgeq.mst import spanning_tree
+from edgeq.ops._rtl import plain_fold
 
 if TYPE_CHECKING:
     from edgeq.ops._mac import Mac
@@ -41,6 +42,7 @@ def integer_layer(
     function: str, layer: Mac, fold: Fold, accumulator: IntType, rows: np.ndarray, config: dict[str, int], groups: int = 1
 ) -> HlsCall:
     """A layer of eq_mac.h. rows: weights [Cout, K] in the order of the patch."""
+    fold = plain_fold(fold, rows, groups)
     pe, simd = lanes(fold, rows)
     config |= _folded(rows, pe, simd, groups, config["n_chan"]) | {"lanes": pe * simd}
     return HlsCall(
@@ -63,6 +65,7 @@ def binary_layer(
     padded: bool = False,
 ) -> HlsCall:
     """A layer of eq_binary.h. rows: weights [Cout, K] of -1 and +1 in the order of the patch."""
+    fold = plain_fold(fold, rows, groups)
     pe, simd = lanes(fold, rows)
     n_words = -(-simd // WORD_BITS)
     config |= _folded(rows, pe, simd, groups, config["n_chan"])

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 
 from edgeq.cache import key
+from edgeq.delta import MAX_LANES, lanes_of, program
 from edgeq.errors import EdgeqError
 from edgeq.fold import Fold
 from edgeq.graph import IntType, Op, range_width
 from edgeq.hardware import RtlInstance, memory_image, to_bits
-from edgeq.unrolled import border_masks, unrolled_sv
+from edgeq.unrolled import Compare, border_masks, unrolled_sv
 
 if TYPE_CHECKING:
     from edgeq.ops._mac import Mac
@@ -23,7 +24,12 @@ MAX_SIMD = 64
 """Terms of a folded layer at a time: what a popcount or an adder tree adds between two registers."""
 UNSIGNED, SIGNED, BIPOLAR = range(3)
 """Codes of eq_decode.sv."""
+NOTED = ("form", "depth", "distance", "additions", "direct_additions", "luts", "carries", "latency", "compare")
+"""What of an unrolled layer goes to the report."""
 WEIGHT_FILE, POST_FILE = "weights.hex", "post.hex"
+CODE_FILE, SLOT_FILE, BORDER_FILE = "code.hex", "slots.hex", "border.hex"
+TREE_PES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+"""Channels at a time of a folded layer along its tree. They are finished one by one, so more than these gain nothing."""
 
 
 def code(t: IntType) -> int:
@@ -75,6 +81,9 @@ class Post:
 @runtime_checkable
 class Fusible(Protocol):
     """An operator that eq_post.sv can build."""
+
+    def rtl_compare(self, channels: int) -> Compare | None:
+        """The comparison that it is in hardware, 1 for the code 1 of y; None where it is more than one bit."""
 
     def rtl_post(self, x: IntType, bits: int) -> Post:
         """Its parameters for values of type x in `bits` bits, two's complement."""
@@ -145,8 +154,11 @@ PATCH_FIFO = 32
 
 
 @lru_cache(maxsize=4096)
-def convolution_cycles(window: Window, steps: int) -> int:
-    """Cycles a frame, at steady state, of eq_conv2d.sv with `steps` cycles a patch: window, FIFO and unit, event by event."""
+def convolution_cycles(window: Window, steps: int, load: int = 0) -> int:
+    """Cycles a frame, at steady state, of window, FIFO and a unit of `steps` cycles a patch, event by event.
+
+    load: eq_mvu_tree reads a patch from the FIFO in so many cycles, at most `steps`, and holds two; 0: eq_mvu, which holds none.
+    """
     ends = window.ends()
     gaps = np.diff(ends, prepend=ends[-1] - window.positions)
     if steps <= gaps.min():
@@ -158,10 +170,10 @@ def convolution_cycles(window: Window, steps: int) -> int:
         and row * steps > window.stride[0] * window.padded[1]
     ):
         return len(ends) * steps  # the FIFO fills, and outlasts the longest gap
-    return _simulated_cycles(gaps.tolist(), steps)
+    return _simulated_cycles(gaps.tolist(), steps, load)
 
 
-def _simulated_cycles(gaps: list[int], steps: int) -> int:
+def _simulated_cycles(gaps: list[int], steps: int, load: int) -> int:
     """Cycles between the last patches of the last two of as many frames as it takes to fill the FIFO.
 
     gaps: window positions from each patch of a frame to the one before it.
@@ -169,11 +181,23 @@ def _simulated_cycles(gaps: list[int], steps: int) -> int:
     frames = 3 + 4 * PATCH_FIFO // len(gaps)
     taken = -1  # the cycle in which the last patch was launched
     left: list[int] = []  # the cycle in which each patch left the FIFO
+    done: list[int] = []  # the last cycle of its steps
     for index in range(frames * len(gaps)):
         gap = gaps[index % len(gaps)]
         taken = (max(taken, left[index - PATCH_FIFO]) if index >= PATCH_FIFO else taken) + gap
-        left.append(max(taken + 3, left[-1] + 1 if left else 0) + steps - 1)
-    return left[-1] - left[-1 - len(gaps)]
+        start = max(taken + 3, left[-1] + 1 if left else 0)
+        if load:
+            left.append(max(start, done[-2] + 1 if index > 1 else 0) + load - 1)
+            done.append(max(left[-1], done[-1] if done else 0) + steps)
+        else:
+            left.append(start + steps - 1)
+            done.append(left[-1])
+    return done[-1] - done[-1 - len(gaps)]
+
+
+def is_binary(x: IntType, rows: np.ndarray) -> bool:
+    """{-1, +1} by {-1, +1}."""
+    return x.bipolar and bool(np.all(np.abs(rows) == 1))
 
 
 def layer_folds(outputs: int, terms: int, groups: int = 1) -> list[Fold]:
@@ -188,9 +212,39 @@ def layer_folds(outputs: int, terms: int, groups: int = 1) -> list[Fold]:
     return [best[steps] for steps in sorted(best, reverse=True)] + [Fold("unrolled", outputs, terms)]
 
 
-def steps(fold: Fold, outputs: int, terms: int) -> int:
+def tree_folds(x: IntType, rows: np.ndarray, groups: int = 1) -> list[Fold]:
+    """The ways to fold a binary layer along its spanning tree; none where a group has one channel, or a patch too many terms."""
+    lanes = lanes_of(groups * rows.shape[1])
+    if not is_binary(x, rows) or len(rows) == groups or lanes > MAX_LANES:
+        return []
+    return [Fold("tree", pe, lanes) for pe in TREE_PES if pe <= len(rows)]
+
+
+def folds(x: IntType, rows: np.ndarray, groups: int = 1, taps: int = 1) -> list[Fold]:
+    """All ways to build a layer, slowest first. rows: weights [Cout, K] in the order of a patch."""
+    found = {steps(fold, rows, groups, taps): fold for fold in tree_folds(x, rows, groups)[::-1]}
+    useful = [fold for cycles, fold in found.items() if all(cycles < other for other, f in found.items() if f.pe < fold.pe)]
+    return sorted(useful + layer_folds(len(rows), rows.shape[1], groups), key=lambda fold: -steps(fold, rows, groups, taps))
+
+
+def plain_fold(fold: Fold, rows: np.ndarray, groups: int = 1) -> Fold:
+    """A fold along a tree, for an engine that has no such form: as many products a cycle, or the next more, without the tree."""
+    if fold.mode != "tree":
+        return fold
+    every = layer_folds(len(rows), rows.shape[1], groups)
+    return next((f for f in every if f.pe * f.simd >= fold.pe * fold.simd), every[-1])
+
+
+def steps(fold: Fold, rows: np.ndarray, groups: int = 1, taps: int = 1) -> int:
     """Cycles a patch."""
-    return (outputs // fold.pe) * (terms // fold.simd) if fold.mode == "folded" else 1
+    if fold.mode == "tree":
+        return program(rows, fold.pe, groups, taps).cycles
+    return (rows.shape[0] // fold.pe) * (rows.shape[1] // fold.simd) if fold.mode == "folded" else 1
+
+
+def load_cycles(fold: Fold, rows: np.ndarray, groups: int = 1, taps: int = 1) -> int:
+    """The `load` of `convolution_cycles`."""
+    return program(rows, fold.pe, groups, taps).layout.words if fold.mode == "tree" else 0
 
 
 def layer(
@@ -200,7 +254,9 @@ def layer(
 
     Unrolled binary layers are generated; unrolled integer ones are folded ones of one step, whose weights are constants.
     """
-    binary = x.bipolar and bool(np.all(np.abs(rows) == 1))
+    binary = is_binary(x, rows)
+    if fold.mode == "tree":
+        return _tree(op, fold, x, accumulator, rows, window, groups)
     if fold.mode == "unrolled" and binary:
         return _unrolled(op, fold, x, accumulator, rows, window, groups)
     pe, simd = (fold.pe, fold.simd) if fold.mode == "folded" else rows.shape
@@ -229,15 +285,28 @@ def _unrolled(
     """A binary layer whose weights are logic: a patch a cycle."""
     masks = window.masks() if window else None
     taps = prod(window.kernel) if window else 1
-    content: list[str | bytes] = [rows.astype(np.int8).tobytes(), str((rows.shape, fold.mst, window, groups))]
+    compare = fusible(op.post).rtl_compare(len(rows)) if op.post else None
+    choices = (rows.shape, fold.mst, fold.max_lut_levels, fold.max_depth, window, groups)
+    content: list[str | bytes] = [rows.astype(np.int8).tobytes(), str(choices)]
+    if compare:
+        content += [compare.thresholds.tobytes(), compare.negative.tobytes()]
     tree = f"eq_tree_{key(content)[:12]}"
-    unrolled = unrolled_sv(tree, rows, mst=fold.mst, taps=taps, groups=groups, masks=masks)
+    unrolled = unrolled_sv(
+        tree, rows, None if fold.mst else "direct", taps, groups, masks, compare, fold.max_lut_levels, fold.max_depth
+    )
     y, bits = op.finish(accumulator), unrolled.acc_width
-    post = Post.of(0, y, bits=np.zeros((1, 0))) if op.post is None else fusible(op.post).rtl_post(accumulator, bits)
-    memories = {POST_FILE: post.image(len(rows), len(rows))} if op.post else {}
     settings = ",\n".join(f"    .{name}({value})" for name, value in window.params().items()) if window else ""
     body = (_WINDOW if window else _VECTOR).format(settings=settings, channels=x.channels)
-    module = f"eq_unrolled_{key([tree, str(post.config), str(accumulator)])[:12]}"
+    memories = {}
+    if compare:
+        parameters, words, result, tail, config = "", "", "y_o(y)", _COMPARED.format(latency=unrolled.latency), 0
+    else:
+        post = Post.of(0, y, bits=np.zeros((1, 0))) if op.post is None else fusible(op.post).rtl_post(accumulator, bits)
+        memories = {POST_FILE: post.image(len(rows), len(rows))} if op.post else {}
+        parameters, words, result = _POST_FILE, f"  logic [{len(rows)}*{bits}-1:0] accs;\n", "acc_o(accs)"
+        config = post.config
+        tail = _POST.format(outputs=len(rows), acc_bits=bits, out_bits=y.width, post=f"512'h{config:x}", latency=unrolled.latency)
+    module = f"eq_unrolled_{key([tree, str(config), str(accumulator)])[:12]}"
     text = _UNROLLED.format(
         module=module,
         inputs=x.channels,
@@ -246,9 +315,11 @@ def _unrolled(
         terms=taps * x.channels,
         latency=unrolled.latency,
         depth=unrolled.latency + 8,
-        acc_bits=bits,
         out_bits=y.width,
-        post=f"512'h{post.config:x}",
+        parameters=parameters,
+        words=words,
+        result=result,
+        tail=tail,
         body=body,
         tree=tree,
         mask="    .mask_i(mask),\n" if masks is not None else "",
@@ -256,20 +327,17 @@ def _unrolled(
     return RtlInstance(
         module,
         {"PostFile": POST_FILE} if memories else {},
-        uses=("eq_post", "eq_outfifo", *(["eq_window"] if window else [])),
+        uses=("eq_outfifo", *([] if compare else ["eq_post"]), *(["eq_window"] if window else [])),
         sources={f"{module}.sv": text, f"{tree}.sv": unrolled.text},
         memories=memories,
-        notes={"additions": unrolled.additions, "direct_additions": unrolled.direct_additions},
+        notes={"tree": tree} | {name: getattr(unrolled, name) for name in NOTED},
     )
 
 
 _UNROLLED = """\
-// Binary layer with its weights as logic, then eq_post: {tree} between two streams. Other weights need another module.
+// Binary layer with its weights as logic and its fused operator: {tree} between two streams. Other weights need another module.
 // Latency: the window's and at most {depth} cycles; a patch a cycle.
-module {module} #(
-  /// Image of the parameters of the fused operator.
-  parameter PostFile = ""
-) (
+module {module} {parameters}(
   /// Clock.
   input  logic clk_i,
   /// Synchronous reset, active low.
@@ -291,8 +359,7 @@ module {module} #(
   logic credit, take, patch_valid, y_valid;
   logic [{terms}-1:0] patch;
   logic [{taps}-1:0] mask;
-  logic [{outputs}*{acc_bits}-1:0] accs;
-  logic [{outputs}*{out_bits}-1:0] y;
+{words}  logic [{outputs}*{out_bits}-1:0] y;
   logic [{latency}-1:0] valid_q;
   logic unused;
   assign unused = ^mask;
@@ -301,7 +368,7 @@ module {module} #(
   {tree} u_tree (
     .clk_i,
 {mask}    .x_i(patch),
-    .acc_o(accs)
+    .{result}
   );
 
   always_ff @(posedge clk_i) begin
@@ -309,22 +376,7 @@ module {module} #(
     else valid_q <= {latency}'({{valid_q, patch_valid}});
   end
 
-  eq_post #(
-    .Lanes({outputs}),
-    .InBits({acc_bits}),
-    .OutBits({out_bits}),
-    .Post({post}),
-    .File(PostFile)
-  ) u_post (
-    .clk_i,
-    .rst_ni,
-    .next_index_i(1'b0),
-    .valid_i(valid_q[{latency}-1]),
-    .x_i(accs),
-    .valid_o(y_valid),
-    .y_o(y)
-  );
-
+{tail}
   eq_outfifo #(
     .Width({outputs} * {out_bits}),
     .Depth({depth})
@@ -341,6 +393,34 @@ module {module} #(
   );
 
 endmodule
+"""
+
+_POST_FILE = """\
+#(
+  /// Image of the parameters of the fused operator.
+  parameter PostFile = ""
+) """
+
+_POST = """\
+  eq_post #(
+    .Lanes({outputs}),
+    .InBits({acc_bits}),
+    .OutBits({out_bits}),
+    .Post({post}),
+    .File(PostFile)
+  ) u_post (
+    .clk_i,
+    .rst_ni,
+    .next_index_i(1'b0),
+    .valid_i(valid_q[{latency}-1]),
+    .x_i(accs),
+    .valid_o(y_valid),
+    .y_o(y)
+  );
+"""
+
+_COMPARED = """\
+  assign y_valid = valid_q[{latency}-1];
 """
 
 _WINDOW = """\
@@ -370,6 +450,170 @@ _VECTOR = """\
     else patch_valid <= take;
   end
   always_ff @(posedge clk_i) patch <= in_data_i;
+"""
+
+
+def _tree(
+    op: Mac, fold: Fold, x: IntType, accumulator: IntType, rows: np.ndarray, window: Window | None, groups: int
+) -> RtlInstance:
+    """A folded binary layer along its spanning tree: eq_mvu_tree behind a window, with the wires to its banks."""
+    taps = prod(window.kernel) if window else 1
+    made = program(rows, fold.pe, groups, taps)
+    plan, slots = made.layout, made.slots.size
+    tail, _ = _tail(op, accumulator, 1)
+    bits, y = int(tail["AccBits"]), op.finish(accumulator)
+    masks = window.masks() if window else None
+    memories = {CODE_FILE: made.code(), SLOT_FILE: made.slot_words(bits)}
+    settings: dict[str, int | str] = {
+        "Outputs": len(rows),
+        "Lanes": plan.lanes,
+        "Words": plan.words,
+        "Pe": fold.pe,
+        "Steps": slots // fold.pe,
+        "Cycles": made.cycles,
+        "CountBits": max(int(made.terms(c).sum()) for c in range(len(rows))).bit_length(),
+        "AccBits": bits,
+        "OutBits": y.width,
+        "Post": f"512'h{tail['Post']:x}",
+    }
+    if masks is not None:
+        per_tap = rows.reshape(len(rows), taps, -1).sum(axis=2)
+        constants = made.by_slot(per_tap @ ~masks.T).T.reshape(-1, 1)  # padding is read as -1: [class * slot, 1]
+        settings |= {"Classes": len(masks), "BorderBits": max(1, signed_bits(int(constants.min()), int(constants.max())))}
+        memories[BORDER_FILE] = memory_image(to_bits(constants, int(settings["BorderBits"])))
+    if op.post is not None:
+        bits_of_post = fusible(op.post).rtl_post(accumulator, bits).bits
+        memories[POST_FILE] = memory_image(made.by_slot(np.broadcast_to(bits_of_post, (len(rows), bits_of_post.shape[1]))))
+    names = {CODE_FILE: "CodeFile", SLOT_FILE: "SlotFile", BORDER_FILE: "BorderFile", POST_FILE: "PostFile"}
+    text = _TREE.format(
+        module="{module}",
+        files=",\n".join(f'  /// Memory image, as eq_mvu_tree.\n  parameter {names[file]} = ""' for file in memories),
+        inputs=x.channels,
+        out_bits=len(rows) * y.width,
+        terms=taps * x.channels,
+        taps=taps,
+        front=_tree_front(x, window, masks),
+        settings=",\n".join(f"    .{k}({v})" for k, v in (settings | {names[f]: names[f] for f in memories}).items()),
+        banked=", ".join(f"patch[{k}]" if k >= 0 else "1'b0" for k in made.wires().ravel()[::-1]),
+        banks=plan.words * plan.lanes,
+        classes=max(1, (len(masks) - 1).bit_length()) if masks is not None else 1,
+        channels=", ".join(f"slots[{k * y.width} +: {y.width}]" for k in np.argsort(made.order)[::-1]),
+    )
+    module = f"eq_folded_{key([text])[:12]}"
+    return RtlInstance(
+        module,
+        {names[file]: file for file in memories},
+        uses=("eq_mvu_tree", *(["eq_window", "eq_outfifo"] if window else [])),
+        sources={f"{module}.sv": text.replace("{module}", module)},
+        memories=memories,
+        notes={
+            "additions": int(sum(made.terms(c).sum() for c in range(len(rows)))),
+            "direct_additions": rows.size,
+            "patch_cycles": made.cycles,
+            "direct_patch_cycles": -(-len(rows) // fold.pe) * plan.words,
+            "weight_bits": made.cycles * made.code_width + slots * made.slot_width(bits),
+            "direct_weight_bits": rows.size,
+        },
+    )
+
+
+def _tree_front(x: IntType, window: Window | None, masks: np.ndarray | None) -> str:
+    """What is between the input stream and the banks: nothing, or a window and a FIFO of patches."""
+    if window is None:
+        return _TREE_VECTOR
+    settings = ",\n".join(f"    .{name}({value})" for name, value in window.params().items())
+    taps = prod(window.kernel)
+    width = taps * x.channels
+    class_bits = max(1, (len(masks) - 1).bit_length()) if masks is not None else 1
+    kinds = [] if masks is None else [f"mask == {taps}'b{''.join(str(int(bit)) for bit in mask[::-1])}" for mask in masks]
+    kind = " : ".join(f"{test} ? {class_bits}'d{i}" for i, test in enumerate(kinds[:-1]))
+    kind += f" : {class_bits}'d{len(kinds) - 1}" if kind else "1'b0"
+    front = _WINDOW.format(settings=settings, channels=x.channels).replace("patch_valid", "push").replace("(patch)", "(pixels)")
+    return _TREE_WINDOW.format(front=front, taps=taps, terms=width, class_bits=class_bits, kind=kind, depth=PATCH_FIFO)
+
+
+_TREE = """\
+// Folded binary layer along its spanning tree: eq_mvu_tree with the wires from a patch to its banks and from its slots to the
+// channels. Other weights need another module.
+module {module} #(
+{files}
+) (
+  /// Clock.
+  input  logic clk_i,
+  /// Synchronous reset, active low.
+  input  logic rst_ni,
+  /// Input stream.
+  input  logic in_valid_i,
+  /// Input stream.
+  output logic in_ready_o,
+  /// Input stream.
+  input  logic [{inputs}-1:0] in_data_i,
+  /// Output stream.
+  output logic out_valid_o,
+  /// Output stream.
+  input  logic out_ready_i,
+  /// Output stream.
+  output logic [{out_bits}-1:0] out_data_o
+);
+
+  logic patch_valid, patch_ready;
+  logic [{terms}-1:0] patch;
+  logic [{classes}-1:0] kind;
+  logic [{banks}-1:0] banked;
+  logic [{out_bits}-1:0] slots;
+
+{front}
+  assign banked = {{{banked}}};
+  assign out_data_o = {{{channels}}};
+
+  eq_mvu_tree #(
+{settings}
+  ) u_mvu (
+    .clk_i,
+    .rst_ni,
+    .in_valid_i(patch_valid),
+    .in_ready_o(patch_ready),
+    .in_data_i(banked),
+    .in_class_i(kind),
+    .out_valid_o,
+    .out_ready_i,
+    .out_data_o(slots)
+  );
+
+endmodule
+"""
+
+_TREE_VECTOR = """\
+  assign patch_valid = in_valid_i;
+  assign in_ready_o = patch_ready;
+  assign patch = in_data_i;
+  assign kind = 1'b0;
+"""
+
+_TREE_WINDOW = """\
+  logic credit, take, push;
+  logic [{terms}-1:0] pixels;
+  logic [{taps}-1:0] mask;
+  logic [{class_bits}-1:0] kind_in;
+  logic unused;
+  assign unused = ^mask;
+  assign kind_in = {kind};
+
+{front}
+  eq_outfifo #(
+    .Width({terms} + {class_bits}),
+    .Depth({depth})
+  ) u_patches (
+    .clk_i,
+    .rst_ni,
+    .credit_o(credit),
+    .take_i(take),
+    .push_i(push),
+    .data_i({{kind_in, pixels}}),
+    .out_valid_o(patch_valid),
+    .out_ready_i(patch_ready),
+    .out_data_o({{kind, patch}})
+  );
 """
 
 

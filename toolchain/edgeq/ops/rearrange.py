@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.errors import EdgeqError
+from edgeq.fold import Fold
 from edgeq.graph import Draw, IntType, Op
 from edgeq.hardware import Cost, HlsCall, RtlInstance
 from edgeq.ops import _cost, _sample
 
 if TYPE_CHECKING:
-    from edgeq.fold import Fold
     from edgeq.lower.onnx import Body
 
 
@@ -72,7 +72,7 @@ class Rearrange(Op):
         spare = MAX_HLS_AXES - len(self.perm)
         sizes, strides = [1] * spare + [self.view[axis] for axis in self.perm], [0] * spare + steps
         axes = {f"size{i}": size for i, size in enumerate(sizes)} | {f"stride{i}": step for i, step in enumerate(strides)}
-        return HlsCall("eq_rearrange", {"n_elements": x.size} | axes)
+        return HlsCall("eq_rearrange", {"n_elements": x.size, "in_channels": x.channels} | axes)
 
     def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
         (x,) = xs
@@ -82,11 +82,18 @@ class Rearrange(Op):
             raise EdgeqError(f"a rearrangement has {len(axes)} axes", fix=f"at most {MAX_RTL_AXES}")
         sizes, strides = (1 << 511 | sum(v << (32 * i) for i, v in enumerate(values)) for values in zip(*axes, strict=True))
         ends = {"InChannels": x.channels, "InPixels": x.pixels, "OutChannels": y.channels, "OutPixels": y.pixels}
-        params = {"Bits": x.width, **ends, "Rank": len(axes), "Sizes": sizes, "Strides": strides}
+        params = {"Bits": x.width, **ends, "Beat": fold.beat, "Rank": len(axes), "Sizes": sizes, "Strides": strides}
         return RtlInstance("eq_rearrange", params, uses=("eq_rearrange",))
 
     def cycles(self, fold: Fold, *xs: IntType) -> int:
-        return max(xs[0].pixels, self.infer(*xs).pixels)
+        return max(xs[0].pixels // fold.beat, self.infer(*xs).pixels)
+
+    def input_folds(self, *xs: IntType) -> list[Fold]:
+        # A frame is collected before it is emitted, so beats may be of any size; a larger one than these gains nothing.
+        (x,), out = xs, self.infer(*xs).pixels
+        beats = [beat for beat in range(1, x.pixels + 1) if x.pixels % beat == 0]
+        least = next(beat for beat in beats if x.pixels // beat <= out)
+        return [Fold(beat=beat) for beat in beats if beat <= least]
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
         (x,) = xs

@@ -153,6 +153,9 @@ class Requantize(Op):
         multiplier_bits = _rtl.signed_bits(int(self.multiplier.min()), int(self.multiplier.max()))
         return multiplier_bits, max(_rtl.signed_bits(min(ends), max(ends)), self.shift + 1)
 
+    def rtl_compare(self, channels: int) -> None:
+        """More than one bit."""
+
     def rtl_post(self, x: IntType, bits: int) -> _rtl.Post:
         """For eq_requantize.sv, whose products wrap: only x*multiplier + offset has to fit."""
         y = self.infer(x)

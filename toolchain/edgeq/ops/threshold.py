@@ -12,6 +12,7 @@ from edgeq.graph import Draw, IntType, Op
 from edgeq.hardware import Cost, HlsCall, HlsTable, RtlInstance, to_bits
 from edgeq.ops import _cost, _rtl, _sample
 from edgeq.ops._hls import rows_a_cycle
+from edgeq.unrolled import Compare
 
 if TYPE_CHECKING:
     from edgeq.fold import Fold
@@ -119,6 +120,13 @@ class Threshold(Op):
 
     def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
         return _rtl.pointwise(self, xs[0], self.infer(*xs))
+
+    def rtl_compare(self, channels: int) -> Compare | None:
+        """Of one level onto {-1, +1} or {0, 1}."""
+        if self.levels > 1 or (self.base, self.step) not in ((-1, 2), (0, 1)):
+            return None
+        upward, negative = self.upward()[:, 0], self.negative == 1
+        return Compare(*(np.ascontiguousarray(np.broadcast_to(v, channels)) for v in (upward, negative)))
 
     def rtl_post(self, x: IntType, bits: int) -> _rtl.Post:
         """For eq_threshold.sv; a threshold beyond the range of x decides the same at its end."""

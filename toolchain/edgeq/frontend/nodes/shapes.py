@@ -71,6 +71,25 @@ def transpose(call: Call) -> Value:
     return call.builder.transposed(sym, tuple(p - 1 for p in perm[1:]))
 
 
+@handles("SpaceToDepth", "DepthToSpace")
+def blocks(call: Call) -> Value:
+    """Blocks of b x b pixels as channels of one pixel, and back; the order of the channels as ONNX defines it."""
+    sym = call.sym()
+    size = call.attribute("blocksize", 0)
+    gather = call.node.op_type == "SpaceToDepth"
+    split, unit = (sym.shape[1:], size) if gather else (sym.shape[:1], size * size)
+    if len(sym.shape) != 3 or size < 1 or any(d % unit for d in split):
+        raise call.refuse(f"{call.node.op_type} in blocks of {size} of the shape {(call.batch, *sym.shape)}")
+    c, h, w = sym.shape
+    if gather:
+        view, perm, shape = (c, h // size, size, w // size, size), (2, 4, 0, 1, 3), (c * size * size, h // size, w // size)
+    elif call.attribute("mode", "DCR") == "CRD":
+        view, perm, shape = (c // size**2, size, size, h, w), (0, 3, 1, 4, 2), (c // size**2, h * size, w * size)
+    else:
+        view, perm, shape = (size, size, c // size**2, h, w), (2, 3, 0, 4, 1), (c // size**2, h * size, w * size)
+    return call.builder.reshaped(call.builder.transposed(call.builder.reshaped(sym, view), perm), shape)
+
+
 @handles("Squeeze")
 def squeeze(call: Call) -> Value:
     sym = call.sym()
