@@ -65,7 +65,7 @@ def _row(run: dict[str, Any]) -> dict[str, Any]:
     left = sum(layer["positions"] * layer["additions"] for layer in layers)
     return {
         "width": run["width"],
-        "epochs": run["epochs"],
+        "epochs": run["stop"] or run["epochs"],
         "estimator": run["estimator"],
         "tree loss": f"{run['tree']:g}",
         "accuracy": f"{run['accuracy']:.2%}",

@@ -36,6 +36,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--tree", default=0.0, show_default=True, help="Weight of the spanning-tree loss.")
 @click.option("--warmup", default=2, show_default=True, help="Epochs over which that weight grows.")
 @click.option("--epochs", default=6, show_default=True)
+@click.option("--stop", type=int, help="End after so many epochs, wherever the schedule is.")
 @click.option("--rate", default=0.01, show_default=True, help="Adam's first learning rate.")
 @click.option("--width", default=WIDTH, show_default=True, help="Channels of the first layers.")
 @click.option("--seed", default=0, show_default=True)
@@ -48,6 +49,7 @@ def main(
     tree: float,
     warmup: int,
     epochs: int,
+    stop: int | None,
     rate: float,
     width: int,
     seed: int,
@@ -58,7 +60,7 @@ def main(
     images, labels, test_images, test_labels = load(data)
     with seeded(seed):
         net = model(estimator, width)
-    recipe = Recipe(epochs, rate=rate, logit_scale=LOGIT_SCALE, seed=seed, bfloat16=True)
+    recipe = Recipe(epochs, rate=rate, logit_scale=LOGIT_SCALE, seed=seed, bfloat16=True, stop=stop)
     every = TreeLoss(net, tree, warmup)
     start = time.perf_counter()
 

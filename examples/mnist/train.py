@@ -11,6 +11,7 @@ import click
 import model
 
 from edgeq.train import Epoch, Recipe, TreeLoss, accuracy, fit, load_packed, save_packed
+from edgeq.train.binary import ESTIMATORS
 from edgeq.train.loop import seeded
 from edgeq.train.mnist import inputs, load
 
@@ -22,6 +23,7 @@ NETWORKS = {"sfc": model.sfc, "cnn": model.cnn}
 @click.argument("network", type=click.Choice(list(NETWORKS)))
 @click.argument("data", type=FILE)
 @click.argument("target", type=FILE)
+@click.option("--estimator", type=click.Choice(list(ESTIMATORS)), default="biper", show_default=True, help="Of the weights.")
 @click.option("--tree", default=0.003, show_default=True, help="Weight of the spanning-tree loss.")
 @click.option("--warmup", default=3, show_default=True, help="Epochs over which that weight grows.")
 @click.option("--epochs", default=30, show_default=True)
@@ -34,6 +36,7 @@ def main(
     network: str,
     data: Path,
     target: Path,
+    estimator: str,
     tree: float,
     warmup: int,
     epochs: int,
@@ -46,7 +49,7 @@ def main(
     """Train NETWORK on DATA, an npz file as in README.md, and write packed weights to TARGET."""
     pack = load(data)
     with seeded(seed):
-        net = NETWORKS[network]()
+        net = NETWORKS[network](estimator=estimator)
     recipe = Recipe(epochs, batch, rate, model.LOGIT_SCALE[network], seed, bfloat16=True)
     loss = TreeLoss(net, tree, warmup)
     start = time.perf_counter()
@@ -64,6 +67,7 @@ def main(
     load_packed(net, target)
     result = {
         "network": network,
+        "estimator": estimator,
         "tree": tree,
         "warmup": warmup,
         **asdict(recipe),

@@ -21,10 +21,12 @@ Inputs = Callable[[Tensor, bool], Tensor]
 
 @dataclass(frozen=True)
 class Recipe:
-    """epochs: how long.  rate: Adam's, falling to 0 as a cosine.  logit_scale: of the network's outputs before the softmax
-    (binary layers give sums of up to K).  seed: of order and augmentation, not of the weights the network comes with.
-    bfloat16: forward and backward in bfloat16 where torch's autocast thinks it right, twice as fast on a CPU that has it. Sums
-    of -1 and +1 are exact in it up to 256, and the even ones up to 512; accuracy is always taken in float32.
+    """How to train.
+
+    epochs: length of the schedule.  stop: end after so many of them.  rate: Adam's, falling to 0 as a cosine.  logit_scale: of
+    the network's outputs before the softmax (binary layers give sums of up to K).  seed: of order and augmentation, not of
+    the weights that the network comes with.  bfloat16: forward and backward in bfloat16 where torch's autocast takes it, twice
+    as fast on a CPU that has it; sums of -1 and +1 are exact in it up to 256, and the even ones up to 512.
     """
 
     epochs: int
@@ -33,6 +35,7 @@ class Recipe:
     logit_scale: float = 1 / 16
     seed: int = 0
     bfloat16: bool = False
+    stop: int | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def fit(
     optimizer = torch.optim.Adam(net.parameters(), lr=recipe.rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     with seeded(recipe.seed):
-        for number in range(recipe.epochs):
+        for number in range(recipe.epochs if recipe.stop is None else min(recipe.stop, recipe.epochs)):
             net.train()
             start = time.perf_counter()
             trees = tree.rebuild() if tree else []
