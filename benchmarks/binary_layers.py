@@ -21,8 +21,8 @@ from da4ml.trace import FixedVariableArrayInput, comb_trace
 
 from edgeq.engines.yosys import estimate, lut_levels
 from edgeq.frontend import qonnx
-from edgeq.ops._mac import Mac
 from edgeq.mst import spanning_tree
+from edgeq.ops._mac import Mac
 from edgeq.unrolled import unrolled_sv
 
 CHANNELS, TERMS, GROUP, EQUAL = 32, 144, 8, 0.85

@@ -322,10 +322,41 @@ def print_report(result: dict[str, Any]) -> None:
     table.add_row(f"use of {result['board']}", "", "", "", "", *use, "", "")
     console = stdout()
     console.print(table)
+    print_trees(console, result)
     console.print(
         f"{result['cycles_per_frame']:,} cycles a frame: {result['frames_per_second']:,.0f} frames/s of the core at "
         f"{result['clock_mhz']:g} MHz (estimated: cycle model; what feeds its "
         "streams is not in it; resources: yosys = Yosys synth_xilinx counts, model = our formulas)"
+    )
+
+
+TREE_COLUMNS = {
+    "form": "form",
+    "depth": "depth",
+    "distance": "distance",
+    "additions": "terms summed",
+    "direct_additions": "of",
+    "luts": "LUT",
+    "direct_luts": "LUT direct (estimated)",
+    "carries": "CARRY8",
+    "latency": "latency",
+}
+"""Notes of an unrolled layer, and what their columns are called."""
+
+
+def print_trees(console: Console, result: dict[str, Any]) -> None:
+    """The unrolled binary layers, and what their spanning trees saved."""
+    layers = [row for row in result["operators"] if "form" in row.get("notes", {})]
+    if not layers:
+        return
+    table = Table("unrolled layer", *TREE_COLUMNS.values())
+    for row in layers:
+        values = [row["notes"][key] for key in TREE_COLUMNS]
+        table.add_row(Text(row["name"]), *(v if isinstance(v, str) else f"{v:,}" for v in values))
+    console.print(table)
+    carry = result["carry8"]
+    console.print(
+        f"CARRY8 of these layers: {carry['used']:,} of {carry['budget']:,}; LUT by the generator's own count; drawings in trees/"
     )
 
 

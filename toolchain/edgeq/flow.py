@@ -37,6 +37,8 @@ INTEGER_FILE = "model.int.onnx"
 VECTORS_FILE = "vectors.npz"
 EXPORT_FILE = "export.json"
 REPORT_FILE = "report.json"
+TREES = "trees"
+"""The folder of a build with the drawings of its spanning trees."""
 MAX_DATA_BYTES = 1 << 32
 
 
@@ -213,6 +215,10 @@ def synth(
             folds = choose(graph, board, mst, max_utilization, max_lut_levels, max_depth)
         with ui.stage("writing Verilog"):
             design = lower_rtl.lower(graph, folds, made / "rtl")
+            for instance in design.instances.values():
+                for name, text in instance.pictures.items():
+                    (made / TREES).mkdir(exist_ok=True)
+                    (made / TREES / name).write_text(text)
         with ui.stage("writing the HLS project"):
             lower_hls.lower(graph, folds, board, made / "hls")
         with ui.stage("estimating resources"):
@@ -224,6 +230,12 @@ def synth(
                 f"by the estimate the network needs {result['total'][over[0]]:,} {over[0]} of {result['budget'][over[0]]:,}; "
                 f"this operator {largest[over[0]]:,}",
                 where=graph.source_of(largest["name"]),
+                fix="a smaller --max-util",
+            )
+        if result["carry8"]["used"] > result["carry8"]["budget"]:
+            raise EdgeqError(
+                f"unrolled binary layers need {result['carry8']['used']:,} CARRY8 of {result['carry8']['budget']:,}",
+                where=board.title,
                 fix="a smaller --max-util",
             )
         write_json(made / REPORT_FILE, result)

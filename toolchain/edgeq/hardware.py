@@ -62,6 +62,7 @@ class RtlInstance:
     memories: $readmemh images, name -> text; a parameter names the file.
     uses: library files (stems) that the module needs, itself included when it is one.
     notes: figures for the report, such as the additions that a spanning tree saved.
+    pictures: SVG drawings for people, name -> text.
     """
 
     module: str
@@ -70,6 +71,7 @@ class RtlInstance:
     sources: dict[str, str] = field(default_factory=dict)
     memories: dict[str, str] = field(default_factory=dict)
     notes: dict[str, int | str | bool] = field(default_factory=dict)
+    pictures: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -288,7 +288,7 @@ class Netlist:
         if masked:  # not every tap is needed to tell the masks apart
             text += ["  logic unused_mask;", "  assign unused_mask = ^mask_i;"]
         for stage, held in enumerate(stages):
-            if stage:
+            if held:
                 registers = [f"s{stage}_{i}_q" for i in range(len(held))]
                 values = [read(Bit(name, lives[name][0], 0), stage - 1) for name in held]
                 text.append(f'  (* shreg_extract = "no" *) logic {_lines(registers)};')

@@ -18,6 +18,8 @@ YOSYS_MAX_LUT = 2500
 YOSYS_MAX_BRAM36 = 4
 """Above these, `auto` takes our model: Yosys needs minutes there."""
 ESTIMATES = ("auto", "yosys", "model")
+LUTS_PER_CARRY8 = 8
+"""Of a slice of UltraScale+ (UG574). Unrolled binary layers are counted, which take most."""
 
 
 def report(graph: Graph, folds: dict[str, Fold], board: Board, design: Design, rtl: Path, estimate: str) -> dict[str, Any]:
@@ -70,6 +72,10 @@ def report(graph: Graph, folds: dict[str, Fold], board: Board, design: Design, r
         "operators": rows,
         "total": total.asdict(),
         "budget": board.budget.asdict(),
+        "carry8": {
+            "used": sum(r["notes"].get("carries", 0) for r in rows if "notes" in r),
+            "budget": int(board.budget.lut) // LUTS_PER_CARRY8,
+        },
     }
 
 

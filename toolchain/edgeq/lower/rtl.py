@@ -92,11 +92,13 @@ def _instantiated(stem: str) -> frozenset[str]:
 
 
 def _place(instance: RtlInstance, label: str) -> RtlInstance:
-    """The instance with memory images of its own names and with all library modules that it needs."""
+    """The instance with memory images and pictures of its own names and with all library modules that it needs."""
     renamed = {name: f"{label}_{name}" for name in instance.memories}
     params = {key: renamed.get(value, value) if isinstance(value, str) else value for key, value in instance.params.items()}
     memories = {renamed[name]: text for name, text in instance.memories.items()}
-    return replace(instance, params=params, memories=memories, uses=tuple(sorted(library(set(instance.uses)))))
+    pictures = {f"{label}_{name}": text for name, text in instance.pictures.items()}
+    uses = tuple(sorted(library(set(instance.uses))))
+    return replace(instance, params=params, memories=memories, uses=uses, pictures=pictures)
 
 
 class _Top:

@@ -11,11 +11,13 @@ import numpy as np
 
 from edgeq.cache import key
 from edgeq.delta import MAX_LANES, lanes_of, program
+from edgeq.drawing import tree_svg
 from edgeq.errors import EdgeqError
 from edgeq.fold import Fold
 from edgeq.graph import IntType, Op, range_width
 from edgeq.hardware import RtlInstance, memory_image, to_bits
-from edgeq.unrolled import Compare, border_masks, unrolled_sv
+from edgeq.mst import spanning_tree
+from edgeq.unrolled import Compare, border_masks, estimated_luts, unrolled_sv
 
 if TYPE_CHECKING:
     from edgeq.ops._mac import Mac
@@ -330,8 +332,19 @@ def _unrolled(
         uses=("eq_outfifo", *([] if compare else ["eq_post"]), *(["eq_window"] if window else [])),
         sources={f"{module}.sv": text, f"{tree}.sv": unrolled.text},
         memories=memories,
-        notes={"tree": tree} | {name: getattr(unrolled, name) for name in NOTED},
+        notes={
+            "tree": tree,
+            **{name: getattr(unrolled, name) for name in NOTED},
+            "direct_luts": round(estimated_luts(rows, "direct", groups, compare is not None, None)),
+        },
+        pictures=_pictures(rows, groups, 0 if compare else None, fold.max_depth) if unrolled.form != "direct" else {},
     )
+
+
+def _pictures(rows: np.ndarray, groups: int, complement_cost: int | None = 0, max_depth: int | None = None) -> dict[str, str]:
+    """A drawing of the tree of each group that has one."""
+    trees = [spanning_tree(w, complement_cost, max_depth) for w in np.split(rows, groups)]
+    return {f"group{g}.svg": tree_svg(tree, f"Group {g}") for g, tree in enumerate(trees) if len(tree.parent) > 1}
 
 
 _UNROLLED = """\
@@ -514,6 +527,7 @@ def _tree(
             "weight_bits": made.cycles * made.code_width + slots * made.slot_width(bits),
             "direct_weight_bits": rows.size,
         },
+        pictures=_pictures(rows, groups),
     )
 
 

@@ -176,9 +176,10 @@ def prove_netlist(netlist: net.Netlist, layer: Layer, latency: int | None = None
     """The same for a netlist that has been read."""
     _check_ports(netlist, layer)
     try:
-        found = netlist.latency()
-        latency = found if latency is None else latency
-        reason = "" if found == latency else f"the sums come after {found} cycles, and are read after {latency}"
+        stages = netlist.latency()
+        latency = stages if latency is None else latency
+        found = (latency or 0) if stages is None else stages  # constants are there in every cycle
+        reason = "" if found == (latency or 0) else f"the sums come after {found} cycles, and are read after {latency}"
     except EdgeqError as error:
         found, reason = -1, str(error)
     proof = Proof(netlist.module, len(layer.weight), layer.terms, found, 0, 0, reason)

@@ -110,8 +110,8 @@ class Netlist:
     cells: tuple[Cell, ...]
     remarks: dict[Bit, Remark] = field(default_factory=dict)
 
-    def latency(self) -> int:
-        """Registers on every path from an input to an output.
+    def latency(self) -> int | None:
+        """Registers on every path from an input to an output; None where no output depends on an input.
 
         Raises EdgeqError where a cell or the outputs read different stages: then the module is no delayed function.
         """
@@ -121,7 +121,8 @@ class Netlist:
             for bit in drives(cell):
                 stage[bit] = at + 1 if isinstance(cell, Register) and at != ANY else at
         ends = [stage.get(bit, ANY) for bits in self.outputs.values() for bit in bits if bit > 1]
-        return max(0, _common(f"{self.module}, outputs", ends))
+        found = _common(f"{self.module}, outputs", ends)
+        return None if found == ANY else found
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Simulation, a clock cycle a row: bool [T, bits] for each port; registers start at 0."""
