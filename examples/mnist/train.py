@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import model
+from torch import Tensor
 
 from edgeq.train import Epoch, Recipe, TreeLoss, accuracy, fit, load_packed, save_packed
 from edgeq.train.binary import ESTIMATORS
@@ -27,6 +28,7 @@ NETWORKS = {"sfc": model.sfc, "cnn": model.cnn}
 @click.option("--tree", default=0.003, show_default=True, help="Weight of the spanning-tree loss.")
 @click.option("--warmup", default=3, show_default=True, help="Epochs over which that weight grows.")
 @click.option("--epochs", default=30, show_default=True)
+@click.option("--settle", default=0, show_default=True, help="Last epochs, in which training images are not moved.")
 @click.option("--batch", default=256, show_default=True)
 @click.option("--rate", default=0.01, show_default=True, help="Adam's first learning rate.")
 @click.option("--seed", default=0, show_default=True, help="Of the first weights, the order and the shifts of images.")
@@ -40,6 +42,7 @@ def main(
     tree: float,
     warmup: int,
     epochs: int,
+    settle: int,
     batch: int,
     rate: float,
     seed: int,
@@ -53,8 +56,14 @@ def main(
     recipe = Recipe(epochs, batch, rate, model.LOGIT_SCALE[network], seed, bfloat16=True)
     loss = TreeLoss(net, tree, warmup)
     start = time.perf_counter()
+    done = 0
+
+    def moved(images: Tensor, training: bool) -> Tensor:
+        return inputs(images, training and done < epochs - settle)
 
     def report(epoch: Epoch) -> None:
+        nonlocal done
+        done = epoch.number
         held = accuracy(net, pack.held_images, pack.held_labels, inputs)
         shares = " ".join(f"{layer.share:.3f}" for layer in loss.trees())
         click.echo(
@@ -62,7 +71,7 @@ def main(
             f"held-out {held:.2%}, operations left {shares}"
         )
 
-    fit(net, pack.train_images, pack.train_labels, recipe, inputs=inputs, tree=loss, report=report)
+    fit(net, pack.train_images, pack.train_labels, recipe, inputs=moved, tree=loss, report=report)
     save_packed(net, target)
     load_packed(net, target)
     result = {
@@ -70,6 +79,7 @@ def main(
         "estimator": estimator,
         "tree": tree,
         "warmup": warmup,
+        "settle": settle,
         **asdict(recipe),
         "seconds": round(time.perf_counter() - start),
         "held_out_accuracy": accuracy(net, pack.held_images, pack.held_labels, inputs),
