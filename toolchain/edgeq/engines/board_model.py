@@ -1,0 +1,231 @@
+"""What the driver takes for a PYNQ board, inside the simulator: pynq's Overlay, DMA and allocate over cocotbext-axi's bus models.
+
+The driver blocks, so it runs in a thread that cocotb stops whenever the driver waits for the design.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import random
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from itertools import repeat
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cocotb
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.task import bridge, resume
+from cocotb.triggers import ClockCycles
+from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStreamSource
+
+POLL_CYCLES = 4
+"""That a read of the DMA's own registers takes."""
+PAUSES = (0.0, 0.1, 0.5, 0.9)
+"""Chances of a pause; a phase of 32 cycles on average draws its own, as in eq_harness.cpp."""
+DMA_CONTROL, DMA_RESET = 0x00, 4
+
+
+class Buffer(np.ndarray):
+    """pynq.allocate's buffer. The caches of a simulated processor are always right."""
+
+    def flush(self) -> None: ...
+
+    def invalidate(self) -> None: ...
+
+    def freebuffer(self) -> None: ...
+
+
+def allocate(shape: tuple[int, ...], dtype: Any) -> Buffer:
+    """As pynq.allocate; holds what memory holds, not zeros."""
+    buffer = np.empty(shape, dtype).view(Buffer)
+    buffer.fill(0xA5)
+    return buffer
+
+
+class Registers:
+    """pynq's DefaultIP of the design: the AXI4-Lite registers."""
+
+    def __init__(self, master: Any) -> None:
+        self._read, self._write = resume(master.read), resume(master.write)
+
+    def read(self, offset: int = 0) -> int:
+        return int.from_bytes(self._read(offset, 4).data, "little")
+
+    def write(self, offset: int, value: int) -> None:
+        self._write(offset, value.to_bytes(4, "little"))
+
+
+class SendChannel:
+    """pynq's channel from memory to the design: one packet a transfer, TLAST on its last word, no TKEEP bit missing but there."""
+
+    error = False
+
+    def __init__(self, source: Any, tick: Callable[[int], None]) -> None:
+        self._source, self._tick = source, tick
+        self._frame: Any = None
+
+    def start(self) -> None: ...
+
+    @property
+    def idle(self) -> bool:
+        self._tick(POLL_CYCLES)
+        return bool(self._source.idle())
+
+    def transfer(self, array: np.ndarray, start: int = 0, nbytes: int = 0) -> None:
+        self._source.send_nowait(AxiStreamFrame(np.asarray(array).tobytes()[start : start + (nbytes or array.nbytes)]))
+
+    def abort(self) -> None:
+        """The reset of the DMA: what it was sending ends where it is, without TLAST."""
+        self._source.clear()
+        self._source.assert_reset()
+
+
+class ReceiveChannel:
+    """pynq's channel from the design to memory: one packet a transfer; a packet that does not fit is an error."""
+
+    def __init__(self, sink: Any, tick: Callable[[int], None]) -> None:
+        self._sink, self._tick = sink, tick
+        self._target: np.ndarray | None = None
+        self.error = False
+
+    @property
+    def waiting(self) -> bool:
+        """A transfer is under way: only then the DMA takes words."""
+        return self._target is not None
+
+    def start(self) -> None: ...
+
+    @property
+    def idle(self) -> bool:
+        self._tick(POLL_CYCLES)
+        if self._target is not None and not self._sink.empty():
+            packet = np.frombuffer(bytes(self._sink.recv_nowait().tdata), np.uint8)
+            self.error |= len(packet) > len(self._target)
+            self._target[: len(packet)] = packet[: len(self._target)]
+            self._target = None
+        return self._target is None
+
+    def transfer(self, array: np.ndarray, start: int = 0, nbytes: int = 0) -> None:
+        assert self._target is None, "the DMA channel is not idle"
+        self._target = np.asarray(array)[start : start + (nbytes or array.nbytes)]
+
+    def abort(self) -> None:
+        self._target, self.error = None, False
+        self._sink.clear()
+        self._sink.assert_reset()
+
+
+class Dma:
+    """pynq's driver of the AXI DMA in its simple mode, with the one register that the driver uses itself."""
+
+    def __init__(self, source: Any, sink: Any, tick: Callable[[int], None]) -> None:
+        self.sendchannel, self.recvchannel = SendChannel(source, tick), ReceiveChannel(sink, tick)
+        self._tick = tick
+
+    def read(self, offset: int) -> int:
+        self._tick(POLL_CYCLES)
+        return 0  # a reset is over at once
+
+    def write(self, offset: int, value: int) -> None:
+        self._tick(POLL_CYCLES)
+        if offset == DMA_CONTROL and value & DMA_RESET:
+            self.sendchannel.abort()
+            self.recvchannel.abort()
+
+
+class Overlay:
+    """pynq's Overlay with the names of boards/system.tcl.j2."""
+
+    def __init__(self, edgeq: Registers, dma: Dma) -> None:
+        self.edgeq, self.dma = edgeq, dma
+
+
+class Board:
+    """What a scenario gets: `driver`, the module of the build; `network()`, the driver on this board; `overlay`, the parts."""
+
+    def __init__(self, dut: Any, folder: Path, stalls: int | None) -> None:
+        self.tick: Callable[[int], None] = resume(self._clock_cycles)
+        self.folder = folder
+        self._dut = dut
+        source = AxiStreamSource(AxiStreamBus.from_prefix(dut, "s_axis"), dut.aclk)
+        sink = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis"), dut.aclk)
+        master = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi"), dut.aclk)
+        dma = Dma(source, sink, self.tick)
+        self.overlay = Overlay(Registers(master), dma)
+        source.set_pause_generator(_pauses(stalls, 0))
+        sink.set_pause_generator(pause or not dma.recvchannel.waiting for pause in _pauses(stalls, 1))
+        if stalls is not None:
+            write, read = master.write_if, master.read_if
+            for index, channel in enumerate(
+                (write.aw_channel, write.w_channel, write.b_channel, read.ar_channel, read.r_channel)
+            ):
+                channel.set_pause_generator(_pauses(stalls, 2 + index))
+        self.driver = _module(folder / "edgeq_driver.py")
+
+    def network(self, folder: Path | None = None) -> Any:
+        """The driver's Network on this board. folder: where its interface.json is, if not the build's own."""
+        return self.driver.Network(self.overlay, allocate, folder or self.folder, timeout=600.0)
+
+    async def _clock_cycles(self, count: int) -> None:
+        await ClockCycles(self._dut.aclk, count)
+
+
+def run_frames(board: Board, folder: Path) -> dict[str, Any]:
+    """The scenario of BoardEngine.run."""
+    start = time.perf_counter()
+    network = board.network()
+    np.save(folder / "y.npy", network.run(np.load(folder / "x.npy")))
+    return {"counters": network.counters(), "seconds": time.perf_counter() - start}
+
+
+@cocotb.test()
+async def scenario(dut: Any) -> None:
+    """Resets the board and runs the scenario of the request."""
+    request = json.loads(Path(os.environ["EDGEQ_BOARD_REQUEST"]).read_text())
+    folder = Path(request["folder"])
+    dut.aresetn.value = 0
+    Clock(dut.aclk, 10, "ns").start()
+    board = Board(dut, Path(request["driver"]), request["stalls"])
+    await ClockCycles(dut.aclk, 4)
+    dut.aresetn.value = 1
+    module, function = request["scenario"].split(":")
+    play = getattr(importlib.import_module(module), function)
+
+    def answer() -> dict[str, Any]:
+        try:
+            return {"value": play(board, folder)}
+        except board.driver.BoardError as error:
+            return {"error": str(error)}
+        except Exception:
+            return {"error": traceback.format_exc()}
+
+    (folder / "answer.json").write_text(json.dumps(await bridge(answer)()))
+
+
+def _pauses(stalls: int | None, channel: int) -> Iterator[bool]:
+    """Whether a channel pauses in each cycle."""
+    if stalls is None:
+        yield from repeat(False)
+    dice = random.Random(f"{stalls} {channel}")
+    chance = 0.5
+    while True:
+        if dice.random() < 1 / 32:
+            chance = dice.choice(PAUSES)
+        yield dice.random() < chance
+
+
+def _module(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
