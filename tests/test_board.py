@@ -8,6 +8,7 @@ import tkinter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import board_scenarios
 import numpy as np
@@ -20,6 +21,7 @@ from edgeq import axi
 from edgeq.board import Board, boards
 from edgeq.cli import cli
 from edgeq.driver import BoardError, Network, Stream
+from edgeq.engines import yosys
 from edgeq.engines.board import BoardEngine
 from edgeq.engines.reference import ReferenceEngine
 from edgeq.engines.verilator import Tools
@@ -68,13 +70,16 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> BoardEngine:
     return BoardEngine(folder)
 
 
-@pytest.fixture
-def vectors(small: BoardEngine, tmp_path: Path) -> Path:
-    """A folder with x.npy and y.npy for a scenario."""
+@pytest.fixture(scope="module")
+def played(small: BoardEngine, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the scenarios of board_scenarios.py found, by their names: without and with pauses."""
+    folder = tmp_path_factory.mktemp("played")
     with np.load(small.build / "driver" / "vectors.npz") as pack:
-        np.save(tmp_path / "x.npy", pack["codes"][:4])
-        np.save(tmp_path / "y.npy", pack["outputs"][:4])
-    return tmp_path
+        np.save(folder / "x.npy", pack["codes"][:4])
+        np.save(folder / "y.npy", pack["outputs"][:4])
+    calm = small.play("board_scenarios:calm", folder)
+    stalled = small.play("board_scenarios:stalled", folder, stalls=5)
+    return {name: [part[name] for part in (calm, stalled) if name in part] for name in calm} | {"folder": folder}
 
 
 @st.composite
@@ -105,15 +110,29 @@ def test_frames_in_memory_are_slots_of_the_lowest_bit_first(t: IntType, count: i
             number >>= slot
         assert number == 0
     assert np.array_equal(stream.unpack(data), x)
+    for dtype in (np.int8, np.uint8, np.uint16, np.int32, np.uint64):
+        if np.array_equal(x.astype(dtype), x):
+            assert np.array_equal(stream.pack(x.astype(dtype)), data)
 
 
-def test_the_shell_is_clean_for_verilator(tmp_path: Path) -> None:
+SHELLS = ((64, 5, 64, 90, 1), (8, 3, 3, 16, 5), (32, 24, 1024, 24, 7), (128, 64, 2, 129, 3), (64, 64, 1, 64, 1), (16, 1, 1, 1, 1))
+"""Parameters of eq_axi_shell in their order."""
+
+
+def test_the_shell_is_clean_for_verilator_and_yosys(tmp_path: Path) -> None:
     for network in (image, vector):
         folder = tmp_path / network.__name__
         build(folder, network)
         sources = lower_board.board_sources(folder)
         assert Tools().lint(sources, lower_board.BOARD_TOP, folder / "rtl") == ""
         assert not any("owned" in path.read_text() for path in (folder / "vivado").rglob("*.*"))
+    shell = [path for path in sources if path.name != "eq_board.v"]
+    names = ("Width", "InBits", "InBeats", "OutBits", "OutBeats")
+    for values in SHELLS:
+        assert Tools().lint(shell, "eq_axi_shell", folder, **dict(zip(names, values, strict=True))) == ""
+    assert "Width must be a power of two, 8 or more, got 48" in Tools().lint(shell, "eq_axi_shell", folder, Width=48)
+    cost = yosys.estimate(shell, "eq_axi_shell", {"InBits": 24, "InBeats": 1024, "OutBits": 90})
+    assert 300 < cost.lut < 1000 and cost.ff < 1000 and cost.bram36 == 2  # 520 words of 64 bits
 
 
 @pytest.mark.parametrize("stalls", [None, 1, 2])
@@ -136,50 +155,45 @@ def test_beats_wider_than_a_word(tmp_path: Path) -> None:
             assert 4 * len(x) < engine.counters["busy"] < 4 * len(x) + 40
 
 
-def test_frames_of_a_wrong_length_are_dropped_and_the_next_are_right(small: BoardEngine, vectors: Path) -> None:
-    found = small.play("board_scenarios:bad_frames", vectors)
+def test_frames_of_a_wrong_length_are_dropped_and_the_next_are_right(played: dict[str, Any]) -> None:
     size = axi.stream(image()[0].input_type)["frame_bytes"]
-    assert len(found) == 5 + len(board_scenarios.SHORT_CUTS)
-    for name, (message, counters, status, right) in found.items():
-        long = "long" in name or "more" in name
-        assert ("too long" if long else "too short") in message and f"{size} bytes a frame" in message, name
-        assert (counters["short"], counters["long"]) == ((0, 1) if long else (1, 0)), name
-        halted = "packet" in name  # the frames before the bad one have gone in: only a reset helps
-        assert bool(status & 2) == halted, name
-        assert right, name
-    assert found["a packet cut in its third frame"][1]["frames_in"] == 2
-    assert found["a packet with a frame more"][1]["frames_in"] == 1
+    for found in played["bad_frames"]:
+        assert len(found) == 5 + len(board_scenarios.SHORT_CUTS)
+        for name, (message, counters, status, right) in found.items():
+            long = "long" in name or "more" in name
+            assert ("too long" if long else "too short") in message and f"{size} bytes a frame" in message, name
+            assert (counters["short"], counters["long"]) == ((0, 1) if long else (1, 0)), name
+            halted = "packet" in name  # the frames before the bad one have gone in: only a reset helps
+            assert bool(status & 2) == halted, name
+            assert right, name
+        assert found["a packet cut in its third frame"][1]["frames_in"] == 2
+        assert found["a packet with a frame more"][1]["frames_in"] == 1
 
 
-def test_packets_of_one_frame_need_no_reset_after_a_bad_one(small: BoardEngine, vectors: Path) -> None:
-    for stalls in (None, 5):
-        found = small.play("board_scenarios:without_a_reset", vectors, stalls)
+def test_packets_of_one_frame_need_no_reset_after_a_bad_one(played: dict[str, Any]) -> None:
+    expected = {"frames_in": 4, "frames_out": 4, "short": 2, "long": 2}
+    for found in played["without_a_reset"]:
         assert found["wrong"] == 0 and not found["status"] & 2
-        counters = found["counters"]
-        assert {name: counters[name] for name in ("frames_in", "frames_out", "short", "long")} == {
-            "frames_in": 4, "frames_out": 4, "short": 2, "long": 2,
-        }  # fmt: skip
+        assert {name: found["counters"][name] for name in expected} == expected
 
 
-def test_a_reset_in_the_middle_leaves_nothing_behind(small: BoardEngine, vectors: Path) -> None:
-    for stalls in (None, 4):
-        assert small.play("board_scenarios:resets", vectors, stalls) == [True] * 8
-    drained = small.play("board_scenarios:reset_that_drains", vectors)
+def test_a_reset_in_the_middle_leaves_nothing_behind(played: dict[str, Any]) -> None:
+    assert played["resets"] == [[True] * 8] * 2
+    (drained,) = played["reset_that_drains"]
     assert drained["status"] & 1 and not drained["after"] & 7 and drained["right"]
     assert drained["counters"]["frames_in"] == drained["counters"]["frames_out"] == 0
 
 
-def test_the_register_map(small: BoardEngine, vectors: Path) -> None:
-    found = small.play("board_scenarios:registers", vectors, stalls=3)
-    assert found == {"changed": [], "unused": [0], "cycles": True, "frames": 0x12345678}
+def test_the_register_map(played: dict[str, Any]) -> None:
+    assert played["registers"] == [{"changed": [], "unused": [0], "cycles": True, "frames": 0x12345678}] * 2
     assert [r.offset for r in axi.REGISTERS] == list(range(0, 4 * len(axi.REGISTERS), 4))
     assert axi.register_table() in DOCS.read_text()
 
 
-def test_another_design_on_the_chip_is_refused(small: BoardEngine, vectors: Path) -> None:
-    messages = small.play("board_scenarios:another_design", vectors)
+def test_another_design_on_the_chip_is_refused(played: dict[str, Any]) -> None:
+    (messages,) = played["another_design"]
     for message, name in zip(messages, ("hash", "magic", "version", "in_bytes", "hash"), strict=True):
-        assert f"not the one of {vectors}: {name} is" in message and "fix:" in message
+        assert f"not the one of {played['folder']}: {name} is" in message and "fix:" in message
 
 
 def test_the_identity_is_the_content(tmp_path: Path) -> None:
@@ -207,15 +221,15 @@ def test_the_identity_is_the_content(tmp_path: Path) -> None:
     assert trees[0] == trees[1]
 
 
-def test_the_self_test_counts_mismatches_and_cycles(small: BoardEngine, vectors: Path) -> None:
-    found = small.play("board_scenarios:self_test", vectors)
+def test_the_self_test_counts_mismatches_and_cycles(played: dict[str, Any]) -> None:
+    (found,) = played["self_test"]
     assert (found["frames"], found["mismatches"], found["values"]) == (FRAMES, 0, FRAMES * 70)
     assert found["cycles_per_frame"] < found["latency_cycles"] < 2 * found["cycles_per_frame"]
     assert found["frames_per_second"] == pytest.approx(300e6 / found["cycles_per_frame"])
 
 
-def test_values_that_do_not_fit_are_refused(small: BoardEngine, vectors: Path) -> None:
-    messages = small.play("board_scenarios:values_that_do_not_fit", vectors)
+def test_values_that_do_not_fit_are_refused(played: dict[str, Any]) -> None:
+    (messages,) = played["values_that_do_not_fit"]
     assert len(messages) == 4 and "values of [-8, 7]" in messages[0]
     assert all("integers of shape [N, 3, 7, 5]" in message for message in messages[1:])
 

@@ -45,6 +45,8 @@ class Stream:
         x = np.asarray(x)
         if x.dtype.kind not in "iub" or x.shape[1:] != self.shape:
             raise BoardError(f"the input is {x.dtype} {list(x.shape)}; fix: integers of shape [N, {str(list(self.shape))[1:]}")
+        if self.step > 1 or not self._dtype:
+            x = x.astype(np.int64)
         if x.size and (x.min() < self.lo or x.max() > self.hi or (self.step > 1 and np.any((x - self.lo) % self.step))):
             step = f" in steps of {self.step}" if self.step > 1 else ""
             raise BoardError(f"the input has values of [{x.min()}, {x.max()}]; fix: values of [{self.lo}, {self.hi}]{step}")
@@ -52,13 +54,13 @@ class Stream:
         if self.bipolar:
             beats = beats > 0
         if self._dtype:
-            data = np.ascontiguousarray(beats, dtype=self._dtype).view(np.uint8)
-            data = _widen(data, self.slot_bits // 8).reshape(len(x), self.beats * self.slot_bits // 8)
+            used = np.ascontiguousarray(beats, dtype=self._dtype).view(np.uint8)
+            data = _widen(used, self.slot_bits // 8).reshape(len(x), self.beats * self.slot_bits // 8)
         else:
             planes = (beats[..., None] >> np.arange(self.bits, dtype=np.int64)) & 1 if self.bits > 1 else beats
             bits = planes.astype(np.uint8).reshape(len(x), self.beats, self.channels * self.bits)
-            bits = _widen(bits, self.slot_bits).reshape(len(x), self.beats * self.slot_bits)
-            data = np.packbits(bits, axis=1, bitorder="little")
+            slots = _widen(bits, self.slot_bits).reshape(len(x), self.beats * self.slot_bits)
+            data = np.packbits(slots, axis=1, bitorder="little")
         return _widen(data, self.frame_bytes)
 
     def unpack(self, data: np.ndarray) -> np.ndarray:

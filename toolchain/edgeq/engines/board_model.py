@@ -30,6 +30,8 @@ POLL_CYCLES = 4
 """That a read of the DMA's own registers takes."""
 PAUSES = (0.0, 0.1, 0.5, 0.9)
 """Chances of a pause; a phase of 32 cycles on average draws its own, as in eq_harness.cpp."""
+TIMEOUT = 3600.0
+"""Seconds of a packet: Python simulates some thousand cycles a second."""
 DMA_CONTROL, DMA_RESET = 0x00, 4
 
 
@@ -172,7 +174,7 @@ class Board:
 
     def network(self, folder: Path | None = None) -> Any:
         """The driver's Network on this board. folder: where its interface.json is, if not the build's own."""
-        return self.driver.Network(self.overlay, allocate, folder or self.folder, timeout=600.0)
+        return self.driver.Network(self.overlay, allocate, folder or self.folder, timeout=TIMEOUT)
 
     async def _clock_cycles(self, count: int) -> None:
         await ClockCycles(self._dut.aclk, count)

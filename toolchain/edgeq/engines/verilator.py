@@ -123,9 +123,10 @@ class Tools:
         commands = ([self.verilator, "--version"], [compiler, "--version"])
         self.versions = [check(c[0], c, self.root, self.environment).splitlines()[0] for c in commands] + self.cxxflags
 
-    def lint(self, sources: list[Path], top: str, folder: Path) -> str:
-        """What `verilator -Wall` says about the module `top`, run in `folder`."""
-        command = [self.verilator, "--lint-only", "-Wall", "--quiet", "--top-module", top, *map(str, sources)]
+    def lint(self, sources: list[Path], top: str, folder: Path, **params: int) -> str:
+        """What `verilator -Wall` says about the module `top` with these parameters, run in `folder`."""
+        settings = [f"-G{name}={value}" for name, value in params.items()]
+        command = [self.verilator, "--lint-only", "-Wall", "--quiet", "--top-module", top, *settings, *map(str, sources)]
         return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=self.environment).stderr
 
     def simulator(
