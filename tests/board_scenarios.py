@@ -33,7 +33,8 @@ def calm(board: Board, folder: Path) -> dict[str, Any]:
     return {
         play.__name__: play(board, folder)
         for play in (
-            self_test, values_that_do_not_fit, bad_frames, without_a_reset, resets, reset_that_drains, registers, another_design
+            self_test, packets, values_that_do_not_fit, bad_frames, without_a_reset, resets, reset_that_drains, registers,
+            another_design,
         )
     }  # fmt: skip
 
@@ -92,6 +93,8 @@ def without_a_reset(board: Board, folder: Path) -> dict[str, Any]:
         sink = allocate((network.output.frame_bytes,), np.uint8)
         dma.recvchannel.transfer(sink)
         dma.sendchannel.transfer(bad[index % len(bad)])
+        while not dma.sendchannel.idle:
+            pass
         dma.sendchannel.transfer(frame)
         while not (dma.sendchannel.idle and dma.recvchannel.idle):
             pass
@@ -173,6 +176,15 @@ def another_design(board: Board, folder: Path) -> list[str]:
 
 def self_test(board: Board, folder: Path) -> dict[str, Any]:
     return board.network().self_test()
+
+
+def packets(board: Board, folder: Path) -> list[Any]:
+    """The four frames in packets of one, and of three: right, and the last value of the register `frames`."""
+    found: list[Any] = []
+    for size in (1, 3 * 8 * 18):
+        network = board.network(packet_bytes=size)
+        found += [right(network, folder), network.batch]
+    return found
 
 
 def values_that_do_not_fit(board: Board, folder: Path) -> list[str]:

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-MAX_TRANSFER_BYTES = 1 << 22
-"""Of one packet in one direction; the length register of the DMA has 26 bits."""
+PACKET_BYTES = 1 << 22
+"""Of one packet at most, in each direction; the length register of the DMA has 26 bits."""
 DMA_CONTROL, DMA_RESET = 0x00, 4
 RESET, IN_RESET, HALTED = 1, 1, 2
 COUNTERS = ("frames_in", "frames_out", "short", "long", "in_stalls", "out_stalls")
@@ -93,14 +93,18 @@ class Network:
 
     overlay: has `edgeq`, the registers (read(offset), write(offset, value)), and `dma`, pynq's driver of the AXI DMA.
     allocate: pynq.allocate.  folder: where interface.json is.  timeout: seconds that a packet may take.
+    packet_bytes: its size at most, in each direction; a packet has at least one frame.
     Raises BoardError unless the design on the chip is the one that interface.json describes.
     """
 
-    def __init__(self, overlay: Any, allocate: Callable[..., Any], folder: Path, timeout: float = 10.0) -> None:
+    def __init__(
+        self, overlay: Any, allocate: Callable[..., Any], folder: Path, timeout: float = 10.0, packet_bytes: int = PACKET_BYTES
+    ) -> None:
         about = json.loads((folder / "interface.json").read_text())
         self.input, self.output = Stream(about["input"]), Stream(about["output"])
         self.clock_mhz: float = about["clock_mhz"]
         self.folder, self.timeout = folder, timeout
+        self.batch = max(1, packet_bytes // max(self.input.frame_bytes, self.output.frame_bytes))
         self._registers, self._dma, self._allocate = overlay.edgeq, overlay.dma, allocate
         self._offsets: dict[str, int] = about["registers"]
         self._buffers: dict[str, Any] = {}
@@ -155,9 +159,7 @@ class Network:
 
     def run(self, x: np.ndarray) -> np.ndarray:
         """x: integers [N, *input shape] -> int64 [N, *output shape]."""
-        largest = max(self.input.frame_bytes, self.output.frame_bytes)
-        batch = max(1, MAX_TRANSFER_BYTES // largest)
-        parts = [self.transfer(self.input.pack(x[i : i + batch])) for i in range(0, len(x), batch)]
+        parts = [self.transfer(self.input.pack(x[i : i + self.batch])) for i in range(0, len(x), self.batch)]
         return self.output.unpack(np.concatenate(parts) if parts else np.zeros((0, self.output.frame_bytes), np.uint8))
 
     def transfer(self, frames: np.ndarray) -> np.ndarray:

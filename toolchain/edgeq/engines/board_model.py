@@ -13,6 +13,7 @@ import random
 import sys
 import time
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from itertools import repeat
 from pathlib import Path
@@ -30,8 +31,8 @@ POLL_CYCLES = 4
 """That a read of the DMA's own registers takes."""
 PAUSES = (0.0, 0.1, 0.5, 0.9)
 """Chances of a pause; a phase of 32 cycles on average draws its own, as in eq_harness.cpp."""
-TIMEOUT = 3600.0
-"""Seconds of a packet: Python simulates some thousand cycles a second."""
+TIMEOUT, PACKET_BYTES = 120.0, 1 << 16
+"""Seconds and bytes of a packet: Python simulates some thousand cycles a second."""
 DMA_CONTROL, DMA_RESET = 0x00, 4
 
 
@@ -65,64 +66,72 @@ class Registers:
         self._write(offset, value.to_bytes(4, "little"))
 
 
-class SendChannel:
-    """pynq's channel from memory to the design: one packet a transfer, TLAST on its last word, no TKEEP bit missing but there."""
+class Channel(ABC):
+    """What both channels of pynq's DMA driver have. bus: the model that sends or receives packets."""
 
-    error = False
-
-    def __init__(self, source: Any, tick: Callable[[int], None]) -> None:
-        self._source, self._tick = source, tick
-        self._frame: Any = None
-
-    def start(self) -> None: ...
-
-    @property
-    def idle(self) -> bool:
-        self._tick(POLL_CYCLES)
-        return bool(self._source.idle())
-
-    def transfer(self, array: np.ndarray, start: int = 0, nbytes: int = 0) -> None:
-        self._source.send_nowait(AxiStreamFrame(np.asarray(array).tobytes()[start : start + (nbytes or array.nbytes)]))
-
-    def abort(self) -> None:
-        """The reset of the DMA: what it was sending ends where it is, without TLAST."""
-        self._source.clear()
-        self._source.assert_reset()
-
-
-class ReceiveChannel:
-    """pynq's channel from the design to memory: one packet a transfer; a packet that does not fit is an error."""
-
-    def __init__(self, sink: Any, tick: Callable[[int], None]) -> None:
-        self._sink, self._tick = sink, tick
-        self._target: np.ndarray | None = None
+    def __init__(self, bus: Any, tick: Callable[[int], None]) -> None:
+        self._bus, self._tick = bus, tick
+        self.running, self._used = True, False
         self.error = False
 
-    @property
-    def waiting(self) -> bool:
-        """A transfer is under way: only then the DMA takes words."""
-        return self._target is not None
-
-    def start(self) -> None: ...
+    def start(self) -> None:
+        self.running, self._used = True, False
 
     @property
     def idle(self) -> bool:
         self._tick(POLL_CYCLES)
-        if self._target is not None and not self._sink.empty():
-            packet = np.frombuffer(bytes(self._sink.recv_nowait().tdata), np.uint8)
-            self.error |= len(packet) > len(self._target)
-            self._target[: len(packet)] = packet[: len(self._target)]
-            self._target = None
-        return self._target is None
-
-    def transfer(self, array: np.ndarray, start: int = 0, nbytes: int = 0) -> None:
-        assert self._target is None, "the DMA channel is not idle"
-        self._target = np.asarray(array)[start : start + (nbytes or array.nbytes)]
+        return self._used and self._done()
 
     def abort(self) -> None:
-        self._target, self.error = None, False
-        self._sink.clear()
-        self._sink.assert_reset()
+        """The reset of the DMA: what is under way ends where it is, and the channel must be started again."""
+        self.running, self.error = False, False
+        self._bus.clear()
+        self._bus.assert_reset()
+
+    def _begin(self, array: np.ndarray, start: int, nbytes: int) -> np.ndarray:
+        """The bytes of a transfer. Raises as pynq does where the channel cannot take it."""
+        if not self.running:
+            raise RuntimeError("DMA channel not started")
+        if self._used and not self._done():
+            raise RuntimeError("DMA channel not idle")
+        self._used = True
+        return np.asarray(array).reshape(-1).view(np.uint8)[start : start + (nbytes or array.nbytes)]
+
+    @abstractmethod
+    def _done(self) -> bool:
+        """The last transfer is over."""
+
+
+class SendChannel(Channel):
+    """pynq's channel from memory to the design: one packet a transfer; TKEEP of its last word has the bytes that are there."""
+
+    def transfer(self, array: np.ndarray, start: int = 0, nbytes: int = 0) -> None:
+        self._bus.send_nowait(AxiStreamFrame(self._begin(array, start, nbytes).tobytes()))
+
+    def _done(self) -> bool:
+        return bool(self._bus.idle())
+
+
+class ReceiveChannel(Channel):
+    """pynq's channel from the design to memory: one packet a transfer; a packet that does not fit is an error."""
+
+    waiting: np.ndarray | None = None
+    """Where the packet that is awaited goes; without one, the DMA takes no words."""
+
+    def transfer(self, array: np.ndarray, start: int = 0, nbytes: int = 0) -> None:
+        self.waiting = self._begin(array, start, nbytes)
+
+    def abort(self) -> None:
+        super().abort()
+        self.waiting = None
+
+    def _done(self) -> bool:
+        if self.waiting is not None and not self._bus.empty():
+            packet = np.frombuffer(bytes(self._bus.recv_nowait().tdata), np.uint8)
+            self.error |= len(packet) > len(self.waiting)
+            self.waiting[: len(packet)] = packet[: len(self.waiting)]
+            self.waiting = None
+        return self.waiting is None
 
 
 class Dma:
@@ -163,7 +172,7 @@ class Board:
         dma = Dma(source, sink, self.tick)
         self.overlay = Overlay(Registers(master), dma)
         source.set_pause_generator(_pauses(stalls, 0))
-        sink.set_pause_generator(pause or not dma.recvchannel.waiting for pause in _pauses(stalls, 1))
+        sink.set_pause_generator(pause or dma.recvchannel.waiting is None for pause in _pauses(stalls, 1))
         if stalls is not None:
             write, read = master.write_if, master.read_if
             for index, channel in enumerate(
@@ -172,9 +181,9 @@ class Board:
                 channel.set_pause_generator(_pauses(stalls, 2 + index))
         self.driver = _module(folder / "edgeq_driver.py")
 
-    def network(self, folder: Path | None = None) -> Any:
+    def network(self, folder: Path | None = None, packet_bytes: int = PACKET_BYTES) -> Any:
         """The driver's Network on this board. folder: where its interface.json is, if not the build's own."""
-        return self.driver.Network(self.overlay, allocate, folder or self.folder, timeout=TIMEOUT)
+        return self.driver.Network(self.overlay, allocate, folder or self.folder, TIMEOUT, packet_bytes)
 
     async def _clock_cycles(self, count: int) -> None:
         await ClockCycles(self._dut.aclk, count)
