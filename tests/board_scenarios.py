@@ -93,11 +93,9 @@ def without_a_reset(board: Board, folder: Path) -> dict[str, Any]:
         sink = allocate((network.output.frame_bytes,), np.uint8)
         dma.recvchannel.transfer(sink)
         dma.sendchannel.transfer(bad[index % len(bad)])
-        while not dma.sendchannel.idle:
-            pass
+        network._wait(lambda: dma.sendchannel.idle, "the bad packet was not taken")
         dma.sendchannel.transfer(frame)
-        while not (dma.sendchannel.idle and dma.recvchannel.idle):
-            pass
+        network._wait(lambda: dma.sendchannel.idle and dma.recvchannel.idle, "the good packet did not come back")
         wrong += not np.array_equal(network.output.unpack(sink[None]), y[index : index + 1])
     return {"wrong": wrong, "counters": network.counters(), "status": network.read("status")}
 
@@ -128,8 +126,7 @@ def reset_that_drains(board: Board, folder: Path) -> dict[str, Any]:
     board.tick(50)
     network.write("control", 1)
     status = network.read("status")
-    while not dma.sendchannel.idle:
-        pass
+    network._wait(lambda: dma.sendchannel.idle, "the packet was not drained")
     network.write("control", 0)
     board.tick(60)
     return {"status": status, "after": network.read("status"), "counters": network.counters(), "right": right(network, folder)}

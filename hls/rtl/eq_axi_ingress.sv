@@ -43,9 +43,9 @@ module eq_axi_ingress #(
   output logic             halted_o
 );
 
-  // More than the cycles from the end of a frame to its first read, so that one frame can follow the other without a pause.
-  localparam int unsigned Slack = 8;
-  localparam int unsigned Depth = FrameWords + Slack;
+  // A word more than a frame lets one frame follow the other without a pause of a cycle. In long frames that pause is nothing,
+  // and a power of two of words fits block RAM.
+  localparam int unsigned Depth = FrameWords < 64 ? FrameWords + 1 : FrameWords;
   localparam int unsigned AddrBits = $clog2(Depth);
   localparam int unsigned CountBits = $clog2(Depth + 1);
 

@@ -178,6 +178,8 @@ class Network:
         self._dma.sendchannel.transfer(source, nbytes=frames.size)
         try:
             self._wait(lambda: self._arrived(before), f"{count} frames did not come back")
+            if self._dma.recvchannel.transferred != count * self.output.frame_bytes:
+                raise BoardError(f"{self._dma.recvchannel.transferred} bytes came back, not {count * self.output.frame_bytes}")
         except BoardError:
             self.reset()
             raise

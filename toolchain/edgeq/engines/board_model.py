@@ -117,6 +117,8 @@ class ReceiveChannel(Channel):
 
     waiting: np.ndarray | None = None
     """Where the packet that is awaited goes; without one, the DMA takes no words."""
+    transferred = 0
+    """Bytes of the last packet."""
 
     def transfer(self, array: np.ndarray, start: int = 0, nbytes: int = 0) -> None:
         self.waiting = self._begin(array, start, nbytes)
@@ -129,6 +131,7 @@ class ReceiveChannel(Channel):
         if self.waiting is not None and not self._bus.empty():
             packet = np.frombuffer(bytes(self._bus.recv_nowait().tdata), np.uint8)
             self.error |= len(packet) > len(self.waiting)
+            self.transferred = len(packet)
             self.waiting[: len(packet)] = packet[: len(self.waiting)]
             self.waiting = None
         return self.waiting is None
