@@ -171,19 +171,18 @@ class Network:
         source = self._buffer("in", frames.size)
         sink = self._buffer("out", count * self.output.frame_bytes)
         source[: frames.size] = frames.reshape(-1)
-        source.flush()
         before = self.counters()
         self.write("frames", count)
         self._dma.recvchannel.transfer(sink, nbytes=count * self.output.frame_bytes)
         self._dma.sendchannel.transfer(source, nbytes=frames.size)
         try:
             self._wait(lambda: self._arrived(before), f"{count} frames did not come back")
+            self._dma.recvchannel.wait()  # over already; makes the caches right
             if self._dma.recvchannel.transferred != count * self.output.frame_bytes:
                 raise BoardError(f"{self._dma.recvchannel.transferred} bytes came back, not {count * self.output.frame_bytes}")
         except BoardError:
             self.reset()
             raise
-        sink.invalidate()
         return np.array(sink[: count * self.output.frame_bytes]).reshape(count, -1)
 
     def self_test(self) -> dict[str, Any]:

@@ -37,11 +37,7 @@ DMA_CONTROL, DMA_RESET = 0x00, 4
 
 
 class Buffer(np.ndarray):
-    """pynq.allocate's buffer. The caches of a simulated processor are always right."""
-
-    def flush(self) -> None: ...
-
-    def invalidate(self) -> None: ...
+    """pynq.allocate's buffer."""
 
     def freebuffer(self) -> None: ...
 
@@ -118,10 +114,18 @@ class ReceiveChannel(Channel):
     waiting: np.ndarray | None = None
     """Where the packet that is awaited goes; without one, the DMA takes no words."""
     transferred = 0
-    """Bytes of the last packet."""
+    """Bytes of the last packet that was waited for."""
 
     def transfer(self, array: np.ndarray, start: int = 0, nbytes: int = 0) -> None:
+        """Bytes that no packet reaches are not those of the packet before."""
         self.waiting = self._begin(array, start, nbytes)
+        self.waiting.fill(0xA5)
+        self.transferred = self._length = 0
+
+    def wait(self) -> None:
+        while not self.idle:
+            pass
+        self.transferred = self._length
 
     def abort(self) -> None:
         super().abort()
@@ -131,7 +135,7 @@ class ReceiveChannel(Channel):
         if self.waiting is not None and not self._bus.empty():
             packet = np.frombuffer(bytes(self._bus.recv_nowait().tdata), np.uint8)
             self.error |= len(packet) > len(self.waiting)
-            self.transferred = len(packet)
+            self._length = len(packet)
             self.waiting[: len(packet)] = packet[: len(self.waiting)]
             self.waiting = None
         return self.waiting is None
