@@ -243,6 +243,11 @@ def test_a_driver_error_is_one_of_the_user(small: BoardEngine) -> None:
         small.run(np.full((1, 3, 7, 5), 8))
 
 
+def test_a_build_without_a_board_design(tmp_path: Path) -> None:
+    with pytest.raises(EdgeqError, match="no board design"):
+        BoardEngine(tmp_path)
+
+
 class Dead:
     """An overlay whose design does not answer: every register is 0, every channel is busy."""
 

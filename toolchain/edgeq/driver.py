@@ -165,25 +165,26 @@ class Network:
     def transfer(self, frames: np.ndarray) -> np.ndarray:
         """One packet: uint8 [N, input frame_bytes] -> uint8 [N, output frame_bytes].
 
-        Where the design drops a frame, or no answer comes, all is reset and BoardError says which.
+        Where the design drops a frame, or no answer comes, BoardError says which. After any exception all is reset.
         """
         count = len(frames)
         source = self._buffer("in", frames.size)
         sink = self._buffer("out", count * self.output.frame_bytes)
         source[: frames.size] = frames.reshape(-1)
+        size = count * self.output.frame_bytes
         before = self.counters()
         self.write("frames", count)
-        self._dma.recvchannel.transfer(sink, nbytes=count * self.output.frame_bytes)
-        self._dma.sendchannel.transfer(source, nbytes=frames.size)
         try:
+            self._dma.recvchannel.transfer(sink, nbytes=size)
+            self._dma.sendchannel.transfer(source, nbytes=frames.size)
             self._wait(lambda: self._arrived(before), f"{count} frames did not come back")
             self._dma.recvchannel.wait()  # over already; makes the caches right
-            if self._dma.recvchannel.transferred != count * self.output.frame_bytes:
-                raise BoardError(f"{self._dma.recvchannel.transferred} bytes came back, not {count * self.output.frame_bytes}")
-        except BoardError:
+            if self._dma.recvchannel.transferred != size:
+                raise BoardError(f"{self._dma.recvchannel.transferred} bytes came back, not {size}")
+        except BaseException:  # an interrupt too must leave nothing under way
             self.reset()
             raise
-        return np.array(sink[: count * self.output.frame_bytes]).reshape(count, -1)
+        return np.array(sink[:size]).reshape(count, self.output.frame_bytes)
 
     def self_test(self) -> dict[str, Any]:
         """The golden vectors beside interface.json on the chip: mismatches, and how fast.

@@ -223,8 +223,9 @@ def synth(
                     (made / TREES / name).write_text(text)
         with ui.stage("writing the HLS project"):
             lower_hls.lower(graph, folds, board, made / "hls")
-        with ui.stage("writing the board design and its driver"):
-            lower_board.lower(graph, board, made)
+        if board.vivado:
+            with ui.stage("writing the board design and its driver"):
+                lower_board.lower(graph, board, made)
         with ui.stage("estimating resources"):
             result = report(graph, folds, board, design, made / "rtl", estimate)
         over = [name for name, most in result["budget"].items() if result["total"][name] > most]
@@ -245,7 +246,8 @@ def synth(
         write_json(made / REPORT_FILE, result)
         for name in (INTEGER_FILE, VECTORS_FILE):
             shutil.copyfile(folder / name, made / name)
-        shutil.copyfile(folder / VECTORS_FILE, made / "driver" / VECTORS_FILE)
+        if board.vivado:
+            shutil.copyfile(folder / VECTORS_FILE, made / "driver" / VECTORS_FILE)
     return result
 
 

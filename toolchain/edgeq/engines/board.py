@@ -40,11 +40,13 @@ class BoardEngine:
             raise EdgeqError("the simulated board needs cocotb and cocotbext-axi", fix="pip install 'edgeq[board]'")
         import cocotb_tools.config as cocotb
 
+        interface = build / "driver" / INTERFACE_FILE
+        if not interface.is_file():
+            raise EdgeqError("this build has no board design", where=str(build), fix="run `edgeq synth` for a Zynq board")
         self.build = build.resolve()
         self.counters: dict[str, int] = {}
         self.frames_per_second = 0.0
-        about = json.loads((build / "driver" / INTERFACE_FILE).read_text())
-        self._out_shape = tuple(about["output"]["shape"])
+        self._out_shape = tuple(json.loads(interface.read_text())["output"]["shape"])
         self._tools = Tools()
         self._sources = board_sources(self.build)
         self._flags = [*VERILATOR_FLAGS, "--top-module", BOARD_TOP, "--vpi", "--prefix", "Vtop", "--timescale", "1ns/1ps"]
@@ -93,11 +95,11 @@ class BoardEngine:
             "PYTHONPATH": os.pathsep.join(sys.path),
             "EDGEQ_BOARD_REQUEST": str(folder / "request.json"),
         }
-        command = [str(self._simulator)]
+        command, answer = [str(self._simulator)], folder / "answer.json"
+        answer.unlink(missing_ok=True)
         # Memory images are named relative to the network.
         done = subprocess.run(command, cwd=self.build / "rtl", env=environment, capture_output=True, text=True)
-        answer = folder / "answer.json"
-        if not answer.is_file():
+        if done.returncode or not answer.is_file():
             lines = (done.stdout + done.stderr).strip().splitlines()
             raise EdgeqError("the simulated board failed: " + "\n".join(lines[-15:]), where=str(self.build))
         result = json.loads(answer.read_text())

@@ -30,29 +30,29 @@ PLAIN = re.compile(r"[A-Za-z0-9_.:/-]*")
 
 
 def lower(graph: Graph, board: Board, build: Path) -> None:
-    """Writes vivado/rtl, the shell around the network that `lower.rtl.lower` wrote to build/rtl; for a board that Vivado builds
-    also its Tcl; and driver/, without the golden vectors. The same input gives the same bytes.
+    """Writes vivado/, the shell around the network that `lower.rtl.lower` wrote to build/rtl and what builds the bitstream, and
+    driver/, without the golden vectors, for a board that has `vivado`. The same input gives the same bytes.
     """
+    assert board.vivado, board.name
     types = graph.types()
     ends = (graph.input_type, types[graph.output])
     made = build / "vivado"
-    shell = _write_shell(ends, build / "rtl", made / "rtl")
+    shell = _write_shell(build / "rtl", made / "rtl")
     interface = _interface(board, ends)
     settings = _settings(ends)
     top = render("board.v.j2", settings | {"hash": "0"})
     identity = _identity(interface, top, [*sorted((build / "rtl").iterdir()), *(made / "rtl" / name for name in shell)])
     settings |= {"hash": identity}
     (made / "rtl" / f"{BOARD_TOP}.v").write_text(render("board.v.j2", settings))
-    if board.vivado:
-        network = (build / "rtl" / FILE_LIST).read_text().split()
-        memories = sorted(path.name for path in (build / "rtl").iterdir() if path.name not in (*network, FILE_LIST))
-        settings |= {
-            "board": board.name, "part": board.part, "clock_mhz": f"{board.clock_mhz:g}", "vivado": vars(board.vivado),
-            "sources": [*(f"../rtl/{name}" for name in network), *(f"rtl/{name}" for name in (*shell, f"{BOARD_TOP}.v"))],
-            "memories": [f"../rtl/{name}" for name in memories],
-        }  # fmt: skip
-        for name in ("build.tcl", "system.tcl", "edgeq.xdc"):
-            (made / name).write_text(render(f"{name}.j2", settings))
+    network = (build / "rtl" / FILE_LIST).read_text().split()
+    memories = sorted(path.name for path in (build / "rtl").iterdir() if path.name not in (*network, FILE_LIST))
+    settings |= {
+        "board": board.name, "part": board.part, "clock_mhz": f"{board.clock_mhz:g}", "vivado": vars(board.vivado),
+        "sources": [*(f"../rtl/{name}" for name in network), *(f"rtl/{name}" for name in (*shell, f"{BOARD_TOP}.v"))],
+        "memories": [f"../rtl/{name}" for name in memories],
+    }  # fmt: skip
+    for name in ("build.tcl", "system.tcl", "edgeq.xdc"):
+        (made / name).write_text(render(f"{name}.j2", settings))
     driver = build / "driver"
     driver.mkdir()
     (driver / DRIVER_FILE).write_bytes(files("edgeq").joinpath("driver.py").read_bytes())
@@ -75,7 +75,7 @@ def board_sources(build: Path) -> list[Path]:
     return [shell / f"{axi.PACKAGE}.sv", *network, *own]
 
 
-def _write_shell(ends: tuple[IntType, IntType], rtl: Path, out: Path) -> list[str]:
+def _write_shell(rtl: Path, out: Path) -> list[str]:
     """The files of the shell that the network does not have already, but for its top; returns their names."""
     out.mkdir(parents=True)
     names = [f"{stem}.sv" for stem in sorted(library({SHELL})) if not (rtl / f"{stem}.sv").exists()]
