@@ -33,30 +33,33 @@ from edgeq.lower import board as lower_board
 from edgeq.lower import rtl
 from edgeq.ops.binary_dense import BinaryDense
 from edgeq.ops.conv2d import Conv2d
+from edgeq.ops.rearrange import Rearrange
 
 ULTRA96 = next(b for b in boards() if b.name == "ultra96v2")
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "board.md"
 FRAMES = 12
 
 
-def image() -> tuple[Graph, Fold]:
+def image() -> tuple[Graph, dict[str, Fold]]:
     """Slots below a word, and frames that end within a word on both sides: 35 beats of 12 bits in, of 22 or so out."""
     weight = np.random.default_rng(1).integers(-8, 8, (2, 3, 3, 3))
     node = Node('"; system("touch owned")', Conv2d(weight, pads=(1, 1, 1, 1)), ("x",), "y")
-    return Graph("x", IntType((3, 7, 5), -8, 7), [node], "y"), Fold("folded", 2, 9)
+    return Graph("x", IntType((3, 7, 5), -8, 7), [node], "y"), {node.name: Fold("folded", 2, 9)}
 
 
-def vector() -> tuple[Graph, Fold]:
-    """Slots of several words on both sides: one beat of 200 bits in, of 90 out; a frame a cycle."""
+def vector() -> tuple[Graph, dict[str, Fold]]:
+    """Slots of several words on both sides: two beats of 100 pixels of a bit in, one of 90 bits out; a frame in two cycles."""
     weight = np.random.default_rng(2).choice([-1, 1], (10, 200))
-    return Graph("x", IntType((200,), -1, 1, 2), [Node("op", BinaryDense(weight), ("x",), "y")], "y"), Fold("unrolled")
+    flat = Node("flat", Rearrange((1, 20, 10), (0, 1, 2), (200,)), ("x",), "v")
+    graph = Graph("x", IntType((1, 20, 10), -1, 1, 2), [flat, Node("op", BinaryDense(weight), ("v",), "y")], "y")
+    return graph, {"flat": Fold(beat=100), "op": Fold("unrolled")}
 
 
-def build(folder: Path, network: Callable[[], tuple[Graph, Fold]], board: Board = ULTRA96) -> Graph:
+def build(folder: Path, network: Callable[[], tuple[Graph, dict[str, Fold]]], board: Board = ULTRA96) -> Graph:
     """What `edgeq synth` writes of the network for the board; the golden vectors are FRAMES random frames."""
-    graph, fold = network()
-    rtl.lower(graph, {node.name: fold for node in graph.nodes}, folder / "rtl")
-    lower_board.lower(graph, board, folder)
+    graph, folds = network()
+    rtl.lower(graph, folds, folder / "rtl")
+    lower_board.lower(graph, folds, board, folder)
     codes = graph.input_type.random(np.random.default_rng(0), FRAMES)
     np.savez(folder / "driver" / "vectors.npz", codes=codes, outputs=ReferenceEngine(graph).run(codes))
     return graph
@@ -91,18 +94,19 @@ def int_types(draw: st.DrawFn) -> IntType:
     return IntType(shape, lo, lo + draw(st.sampled_from([1, 2, 15, 16, 255, 256, 65535, (1 << 32) - 1, 1 << 41])))
 
 
-@given(int_types(), st.integers(0, 3))
-def test_frames_in_memory_are_slots_of_the_lowest_bit_first(t: IntType, count: int) -> None:
+@given(int_types(), st.integers(0, 3), st.booleans())
+def test_frames_in_memory_are_slots_of_the_lowest_bit_first(t: IntType, count: int, whole: bool) -> None:
     """Against the definition: beat k of a frame at bit k * slot of it, read as one little-endian number."""
-    about = axi.stream(t)
+    pixels = t.pixels if whole else 1
+    about = axi.stream(t, pixels)
     stream = Stream(about)
     x = t.random(np.random.default_rng(0), count)
     data = stream.pack(x)
     assert data.dtype == np.uint8 and data.shape == (count, about["frame_bytes"]) and about["frame_bytes"] * 8 % axi.BUS_BITS == 0
-    slot, used = about["slot_bits"], t.channels * t.width
+    slot, used = about["slot_bits"], pixels * t.channels * t.width
     assert used <= slot and (slot < 2 * used if slot <= axi.BUS_BITS else slot - used < axi.BUS_BITS)
     assert axi.BUS_BITS % slot == 0 or slot % axi.BUS_BITS == 0
-    beats = np.moveaxis(x.reshape(count, t.channels, t.pixels), 1, 2)
+    beats = np.moveaxis(x.reshape(count, t.channels, t.pixels), 1, 2).reshape(count, t.pixels // pixels, pixels * t.channels)
     for frame, codes in zip(data, (beats > 0) if t.bipolar else beats, strict=True):
         number = int.from_bytes(frame.tobytes(), "little")
         for beat in to_bits(codes, t.width):
@@ -197,11 +201,11 @@ def test_another_design_on_the_chip_is_refused(played: dict[str, Any]) -> None:
 
 
 def test_the_identity_is_the_content(tmp_path: Path) -> None:
-    def other_weights() -> tuple[Graph, Fold]:
-        graph, fold = vector()
-        weight = graph.nodes[0].op.weight.copy()  # type: ignore[attr-defined]
+    def other_weights() -> tuple[Graph, dict[str, Fold]]:
+        graph, folds = vector()
+        weight = graph.nodes[1].op.weight.copy()  # type: ignore[attr-defined]
         weight[3, 5] *= -1
-        return replace(graph, nodes=[Node("op", BinaryDense(weight), ("x",), "y")]), fold
+        return replace(graph, nodes=[graph.nodes[0], Node("op", BinaryDense(weight), ("v",), "y")]), folds
 
     faster = replace(ULTRA96, clock_mhz=301)
     hashes = []

@@ -87,9 +87,9 @@ def slot_bits(beat_bits: int, bus_bits: int = BUS_BITS) -> int:
     return -(-beat_bits // bus_bits) * bus_bits
 
 
-def stream(t: IntType) -> dict[str, Any]:
-    """How frames of the type lie in memory, for the driver."""
-    slot = slot_bits(t.channels * t.width)
+def stream(t: IntType, pixels: int = 1) -> dict[str, Any]:
+    """How frames of the type, with so many pixels a beat, lie in memory, for the driver."""
+    slot = slot_bits(pixels * t.channels * t.width)
     return {
         "shape": list(t.shape),
         "lo": t.lo,
@@ -98,6 +98,7 @@ def stream(t: IntType) -> dict[str, Any]:
         "bits": t.width,
         "signed": t.signed,
         "bipolar": t.bipolar,
+        "pixels_per_beat": pixels,
         "slot_bits": slot,
-        "frame_bytes": -(-t.pixels * slot // BUS_BITS) * BUS_BITS // 8,
+        "frame_bytes": -(-t.pixels // pixels * slot // BUS_BITS) * BUS_BITS // 8,
     }

@@ -36,7 +36,9 @@ class Stream:
         self.bits, self.signed, self.bipolar = about["bits"], about["signed"], about["bipolar"]
         self.slot_bits, self.frame_bytes = about["slot_bits"], about["frame_bytes"]
         self.channels = self.shape[0]
-        self.beats = int(np.prod(self.shape[1:], dtype=np.int64))
+        self.pixels = int(np.prod(self.shape[1:], dtype=np.int64))
+        self.beats = self.pixels // about["pixels_per_beat"]
+        self.codes = self.channels * about["pixels_per_beat"]  # of a beat
         kind = "i" if self.signed else "u"
         self._dtype = np.dtype(f"<{kind}{self.bits // 8}") if self.bits in (8, 16, 32) else None
 
@@ -50,7 +52,7 @@ class Stream:
         if x.size and (x.min() < self.lo or x.max() > self.hi or (self.step > 1 and np.any((x - self.lo) % self.step))):
             step = f" in steps of {self.step}" if self.step > 1 else ""
             raise BoardError(f"the input has values of [{x.min()}, {x.max()}]; fix: values of [{self.lo}, {self.hi}]{step}")
-        beats = np.moveaxis(x.reshape(len(x), self.channels, self.beats), 1, 2)
+        beats = np.moveaxis(x.reshape(len(x), self.channels, self.pixels), 1, 2).reshape(len(x), self.beats, self.codes)
         if self.bipolar:
             beats = beats > 0
         if self._dtype:
@@ -58,7 +60,7 @@ class Stream:
             data = _widen(used, self.slot_bits // 8).reshape(len(x), self.beats * self.slot_bits // 8)
         else:
             planes = (beats[..., None] >> np.arange(self.bits, dtype=np.int64)) & 1 if self.bits > 1 else beats
-            bits = planes.astype(np.uint8).reshape(len(x), self.beats, self.channels * self.bits)
+            bits = planes.astype(np.uint8).reshape(len(x), self.beats, self.codes * self.bits)
             slots = _widen(bits, self.slot_bits).reshape(len(x), self.beats * self.slot_bits)
             data = np.packbits(slots, axis=1, bitorder="little")
         return _widen(data, self.frame_bytes)
@@ -68,18 +70,18 @@ class Stream:
         count = len(data)
         if self._dtype:
             slots = data[:, : self.beats * self.slot_bits // 8].reshape(count, self.beats, self.slot_bits // 8)
-            used = np.ascontiguousarray(slots[..., : self.channels * self.bits // 8])
+            used = np.ascontiguousarray(slots[..., : self.codes * self.bits // 8])
             codes = used.view(self._dtype).astype(np.int64)
         else:
             bits = np.unpackbits(np.ascontiguousarray(data), axis=1, bitorder="little")[:, : self.beats * self.slot_bits]
-            used = bits.reshape(count, self.beats, self.slot_bits)[..., : self.channels * self.bits]
+            used = bits.reshape(count, self.beats, self.slot_bits)[..., : self.codes * self.bits]
             weights = np.int64(1) << np.arange(self.bits, dtype=np.int64)
             if self.signed:
                 weights[-1] = -weights[-1]
-            codes = used.reshape(count, self.beats, self.channels, self.bits).astype(np.int64) @ weights
+            codes = used.reshape(count, self.beats, self.codes, self.bits).astype(np.int64) @ weights
         if self.bipolar:
             codes = 2 * codes - 1
-        return np.moveaxis(codes, 1, 2).reshape(count, *self.shape)
+        return np.moveaxis(codes.reshape(count, self.pixels, self.channels), 1, 2).reshape(count, *self.shape)
 
 
 def _widen(array: np.ndarray, length: int) -> np.ndarray:

@@ -225,7 +225,7 @@ def synth(
             lower_hls.lower(graph, folds, board, made / "hls")
         if board.vivado:
             with ui.stage("writing the board design and its driver"):
-                lower_board.lower(graph, board, made)
+                lower_board.lower(graph, folds, board, made)
         with ui.stage("estimating resources"):
             result = report(graph, folds, board, design, made / "rtl", estimate)
         over = [name for name, most in result["budget"].items() if result["total"][name] > most]

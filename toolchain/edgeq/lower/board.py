@@ -18,6 +18,7 @@ from edgeq import axi
 from edgeq.board import Board
 from edgeq.cache import key
 from edgeq.errors import EdgeqError
+from edgeq.fold import Fold, input_beat, input_stream
 from edgeq.graph import Graph, IntType
 from edgeq.lower.rtl import FILE_LIST, TOP, library
 
@@ -29,16 +30,17 @@ PLAIN = re.compile(r"[A-Za-z0-9_.:/-]*")
 """What may stand in Tcl and Verilog as it is."""
 
 
-def lower(graph: Graph, board: Board, build: Path) -> None:
+def lower(graph: Graph, folds: dict[str, Fold], board: Board, build: Path) -> None:
     """Writes vivado/, the shell around the network that `lower.rtl.lower` wrote to build/rtl and what builds the bitstream, and
     driver/, without the golden vectors, for a board that has `vivado`. The same input gives the same bytes.
     """
     assert board.vivado, board.name
-    types = graph.types()
-    ends = (graph.input_type, types[graph.output])
+    output = graph.types()[graph.output]
+    ends = (input_stream(graph, folds), output)
     made = build / "vivado"
     shell = _write_shell(build / "rtl", made / "rtl")
-    interface = _interface(board, ends)
+    about = {"input": axi.stream(graph.input_type, input_beat(graph, folds)), "output": axi.stream(output)}
+    interface = _interface(board) | about
     settings = _settings(ends)
     top = render("board.v.j2", settings | {"hash": "0"})
     identity = _identity(interface, top, [*sorted((build / "rtl").iterdir()), *(made / "rtl" / name for name in shell)])
@@ -85,16 +87,14 @@ def _write_shell(rtl: Path, out: Path) -> list[str]:
     return [f"{axi.PACKAGE}.sv", *names]
 
 
-def _interface(board: Board, ends: tuple[IntType, IntType]) -> dict[str, Any]:
-    """What the driver must know, but for the identity."""
+def _interface(board: Board) -> dict[str, Any]:
+    """What the driver must know, but for the frames and the identity."""
     return {
         "board": board.name,
         "clock_mhz": board.clock_mhz,
         "magic": axi.MAGIC,
         "version": axi.VERSION,
         "registers": {register.name: register.offset for register in axi.REGISTERS},
-        "input": axi.stream(ends[0]),
-        "output": axi.stream(ends[1]),
     }
 
 
@@ -105,7 +105,7 @@ def _identity(interface: dict[str, Any], top: str, sources: list[Path]) -> str:
 
 
 def _settings(ends: tuple[IntType, IntType]) -> dict[str, Any]:
-    """The values of board.v.j2, but for the identity."""
+    """The values of board.v.j2, but for the identity. ends: the types of the two streams, a beat as one pixel."""
     (in_bits, in_beats), (out_bits, out_beats) = ((t.channels * t.width, t.pixels) for t in ends)
     return {
         "top": BOARD_TOP, "network": TOP, "bus_bits": axi.BUS_BITS, "address_bits": axi.ADDRESS_BITS,
