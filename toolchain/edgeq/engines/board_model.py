@@ -25,14 +25,16 @@ import numpy as np
 from cocotb.clock import Clock
 from cocotb.task import bridge, resume
 from cocotb.triggers import ClockCycles
+from cocotb.utils import get_sim_time
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStreamSource
 
-POLL_CYCLES = 4
+POLL_CYCLES = 32
 """That a read of the DMA's own registers takes."""
 PAUSES = (0.0, 0.1, 0.5, 0.9)
 """Chances of a pause; a phase of 32 cycles on average draws its own, as in eq_harness.cpp."""
-TIMEOUT, PACKET_BYTES = 120.0, 1 << 16
-"""Seconds and bytes of a packet: Python simulates some thousand cycles a second."""
+PERIOD_NS = 10
+TIMEOUT, PACKET_BYTES = (8 << 20) * PERIOD_NS * 1e-9, 1 << 16
+"""Seconds of simulated time, and bytes, of a packet: Python simulates some thousand cycles a second."""
 DMA_CONTROL, DMA_RESET = 0x00, 4
 
 
@@ -159,6 +161,13 @@ class Dma:
             self.recvchannel.abort()
 
 
+class Time:
+    """What the driver has for the module `time`: the time of the simulation."""
+
+    def monotonic(self) -> float:
+        return float(get_sim_time("ns")) * 1e-9
+
+
 class Overlay:
     """pynq's Overlay with the names of boards/system.tcl.j2."""
 
@@ -186,7 +195,8 @@ class Board:
                 (write.aw_channel, write.w_channel, write.b_channel, read.ar_channel, read.r_channel)
             ):
                 channel.set_pause_generator(_pauses(stalls, 2 + index))
-        self.driver = _module(folder / "edgeq_driver.py")
+        self.driver: Any = _module(folder / "edgeq_driver.py")
+        vars(self.driver)["time"] = Time()
 
     def network(self, folder: Path | None = None, packet_bytes: int = PACKET_BYTES) -> Any:
         """The driver's Network on this board. folder: where its interface.json is, if not the build's own."""
@@ -210,7 +220,7 @@ async def scenario(dut: Any) -> None:
     request = json.loads(Path(os.environ["EDGEQ_BOARD_REQUEST"]).read_text())
     folder = Path(request["folder"])
     dut.aresetn.value = 0
-    Clock(dut.aclk, 10, "ns").start()
+    Clock(dut.aclk, PERIOD_NS, "ns").start()
     board = Board(dut, Path(request["driver"]), request["stalls"])
     await ClockCycles(dut.aclk, 4)
     dut.aresetn.value = 1
