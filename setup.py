@@ -3,6 +3,7 @@
 from setuptools import find_packages, setup
 
 TRAIN = ["torch==2.13.0", "brevitas==0.13.4", "onnxoptimizer==0.4.2", "onnxscript==0.7.2", "scikit-learn>=1.5,<2"]
+BOARD = ["cocotb==2.1.0", "cocotbext-axi==0.1.28"]
 
 setup(
     name="edgeq",
@@ -12,7 +13,7 @@ setup(
     python_requires=">=3.11",
     package_dir={"": "toolchain", "edgeq.hls": "hls", "edgeq.boards": "boards"},
     packages=[*find_packages("toolchain"), "edgeq.hls", "edgeq.boards"],
-    package_data={"edgeq.hls": ["nnet/*", "rtl/*", "sim/*"], "edgeq.boards": ["*.toml"]},
+    package_data={"edgeq.hls": ["nnet/*", "rtl/*", "sim/*"], "edgeq.boards": ["*.toml", "*.j2"]},
     install_requires=[
         "click>=8.1",
         "hls4ml==1.3.0",
@@ -28,8 +29,10 @@ setup(
     ],
     extras_require={
         "train": TRAIN,
+        "board": BOARD,
         "test": [
             *TRAIN,
+            *BOARD,
             "da4ml==0.6.0",
             "hypothesis>=6.100",
             "mypy==2.4.1",

@@ -11,8 +11,18 @@ from edgeq.hardware import Cost
 
 
 @dataclass(frozen=True)
+class Vivado:
+    """What the Vivado project of a board needs. board_part: a part of the name of Avnet's, AMD's or TUL's board files.
+    processor: "zynqmp" (Zynq UltraScale+) or "zynq7" (Zynq-7000)."""
+
+    board_part: str
+    processor: str
+
+
+@dataclass(frozen=True)
 class Board:
-    """name: file stem. part: the vendor's ordering code. clock_mhz: the clock that cycles are turned into time with."""
+    """name: file stem. part: the vendor's ordering code. clock_mhz: the clock of the design, which turns cycles into time.
+    vivado: None where the board is not built with Vivado."""
 
     name: str
     title: str
@@ -21,6 +31,7 @@ class Board:
     yosys_family: str
     clock_mhz: float
     budget: Cost
+    vivado: Vivado | None = None
 
 
 def boards() -> list[Board]:
@@ -30,6 +41,8 @@ def boards() -> list[Board]:
         if entry.name.endswith(".toml"):
             data = tomllib.loads(entry.read_text())
             values = data | {"aliases": tuple(data["aliases"]), "budget": Cost(**data["budget"])}
+            if "vivado" in data:
+                values["vivado"] = Vivado(**data["vivado"])
             found.append(Board(entry.name.removesuffix(".toml"), **values))
     return found
 

@@ -121,7 +121,7 @@ def verify(folder: Path, as_json: bool, **options: Any) -> None:
 @force_option
 @json_option
 def synth(folder: Path, board_name: str, out: Path, as_json: bool, **options: Any) -> None:
-    """Build the export in FOLDER for a board: HLS project, Verilog, report."""
+    """Build the export in FOLDER for a board: HLS project, Verilog, Vivado project, driver, report."""
     from edgeq import flow
     from edgeq.board import board
 
@@ -136,12 +136,18 @@ def synth(folder: Path, board_name: str, out: Path, as_json: bool, **options: An
 @click.argument("build", type=DIRECTORY)
 @samples_option
 @seed_option
-@click.option("--engine", type=click.Choice(["rtl", "hls", "both"]), default="both", show_default=True)
+@click.option(
+    "--engine",
+    type=click.Choice(["rtl", "hls", "both", "board"]),
+    default="both",
+    show_default=True,
+    help="board: the Verilog in its AXI shell, behind the driver (needs edgeq[board]).",
+)
 @click.option("--stalls", type=int, metavar="SEED", help="Stall both streams of the Verilog at random; no cycle counts then.")
 @click.option("--trace", type=DIRECTORY, help="Write the waves of the Verilog: FILE.vcd or FILE.fst.")
 @json_option
 def sim(build: Path, as_json: bool, **options: Any) -> None:
-    """Compile and run the HLS C++ and the Verilog in BUILD and compare them exactly."""
+    """Compile and run the HLS C++ and the Verilog, or the whole board, in BUILD and compare them exactly."""
     from edgeq import flow
 
     finish(flow.sim(build, ui=Ui(as_json), **options), as_json)

