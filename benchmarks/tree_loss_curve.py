@@ -89,7 +89,7 @@ def main(
         trees, cost = loss.trees(), unrolled(net)
         rows.append(
             {
-                "weight": weight,
+                "weight": f"{weight:g}",
                 "held-out %": round(100 * accuracy(net, pack.held_images, pack.held_labels, inputs), 2),
                 "test %": round(100 * accuracy(net, pack.test_images, pack.test_labels, inputs), 2),
                 "distance": sum(tree.distance for tree in trees),
@@ -136,7 +136,7 @@ def picture(rows: list[dict[str, Any]]) -> str:
     lines.append(f'<polyline fill="none" stroke="#36c" points="{points}"/>')
     for row, a, b in zip(rows, across, down, strict=True):
         lines.append(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="4" fill="#36c"/>')
-        lines.append(f'<text x="{a + 6:.1f}" y="{b + 16:.1f}">{row["weight"]:g}</text>')
+        lines.append(f'<text x="{a + 6:.1f}" y="{b + 16:.1f}">{row["weight"]}</text>')
     return "\n".join([*lines, "</svg>", ""])
 
 

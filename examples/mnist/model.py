@@ -12,7 +12,7 @@ THRESHOLD = 0.5
 GRID = 2
 """`sfc` sees the image as GRID x GRID patches, each with channels of its own."""
 SFC_WIDTHS = (256, 256)
-CNN_WIDTHS = (64, 96, 128)
+CNN_WIDTHS = (96, 128, 192)
 LOGIT_SCALE = {"sfc": 1 / 16, "cnn": 1 / 64}
 """Of the integers that leave a network, for the loss: sums of 256 and of 2,048 terms."""
 

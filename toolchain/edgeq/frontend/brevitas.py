@@ -98,6 +98,8 @@ def export_module(module: nn.Module, input_shape: tuple[int, ...], path: Path) -
     with quiet():
         from brevitas.export import export_qonnx
 
+        from edgeq.train.binary import settle
+
     if len(input_shape) < 2 or min(input_shape) < 1:
         raise EdgeqError(f"the input shape is {input_shape}", fix="with the batch, as in 1,3,32,32")
     failures = []
@@ -106,6 +108,7 @@ def export_module(module: nn.Module, input_shape: tuple[int, ...], path: Path) -
             made = Path(folder) / "model.onnx"
             try:
                 fresh = copy.deepcopy(module).eval()
+                settle(fresh)
                 export_qonnx(fresh, torch.zeros(input_shape), str(made), dynamo=dynamo, opset_version=OPSET)
             except Exception as error:
                 failures.append(f"{'dynamo' if dynamo else 'TorchScript'}: {type(error).__name__}: {error}")

@@ -214,6 +214,16 @@ def clip_latent(module: nn.Module) -> None:
                 layer.weight.clamp_(-estimator.limit, estimator.limit)
 
 
+def settle(module: nn.Module) -> None:
+    """Replace the latent weights of our layers by their -1 and +1, which their estimator keeps.
+
+    For export: Brevitas writes the latent weights and a BipolarQuant, whose sign is not BiPer's sign of a sine.
+    """
+    with torch.no_grad():
+        for layer, estimator in latent_layers(module):
+            layer.weight.copy_(estimator(layer.weight))
+
+
 def latent_layers(module: nn.Module) -> Iterator[tuple[nn.Module, Estimator]]:
     """Our layers in `module` that have binary weights, each with its estimator."""
     for part in module.modules():
