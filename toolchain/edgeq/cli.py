@@ -95,6 +95,12 @@ def verify(folder: Path, as_json: bool, **options: Any) -> None:
 @click.option("--board", "board_name", required=True, help="Board, see `edgeq boards`.")
 @click.option("-o", "--out", type=DIRECTORY, required=True, help="Folder to write.")
 @click.option("--mst/--no-mst", default=True, show_default=True, help="Unrolled binary layers along a minimum spanning tree.")
+@click.option(
+    "--share/--no-share",
+    default=True,
+    show_default=True,
+    help="Share sums between its channels: fewer LUTs, but `prove` may leave large layers open.",
+)
 @click.option("--max-depth", type=click.IntRange(1), help="Of that tree: less latency, more LUTs.")
 @click.option(
     "--max-lut-levels",

@@ -201,6 +201,7 @@ def synth(
     ui: Ui,
     max_lut_levels: int = MAX_LUT_LEVELS,
     max_depth: int | None = None,
+    share: bool = True,
 ) -> dict[str, Any]:
     """DIR -> BUILD with the HLS project, the Verilog, the board design, the report and what `sim` needs; returns the report."""
     from edgeq.lower import board as lower_board
@@ -214,7 +215,7 @@ def synth(
         with ui.stage("preparing the graph for hardware"):
             graph = hardware_passes(source)
         with ui.stage("choosing how parallel each operator is"):
-            folds = choose(graph, board, mst, max_utilization, max_lut_levels, max_depth)
+            folds = choose(graph, board, mst, max_utilization, max_lut_levels, max_depth, share)
         with ui.stage("writing Verilog"):
             design = lower_rtl.lower(graph, folds, made / "rtl")
             for instance in design.instances.values():

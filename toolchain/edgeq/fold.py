@@ -26,6 +26,7 @@ class Fold:
     along the minimum spanning tree of a binary layer, simd terms anywhere in the patch, as many cycles as the tree leaves.
     mst: a binary layer may be built along its minimum spanning tree, else directly.
     beat: pixels a beat of the network's input, in raster order; more than one for the operator that reads it alone.
+    share: the channels of an unrolled binary layer may share partial sums, beyond the tree.
     max_lut_levels: LUT levels between two registers of an unrolled binary layer. max_depth: of its spanning tree.
     """
 
@@ -33,9 +34,15 @@ class Fold:
     pe: int = 1
     simd: int = 1
     mst: bool = True
+    share: bool = True
     beat: int = 1
     max_lut_levels: int = MAX_LUT_LEVELS
     max_depth: int | None = None
+
+    @property
+    def form(self) -> str | None:
+        """Of edgeq.unrolled.FORMS, the one of an unrolled binary layer; None for the smallest."""
+        return "direct" if not self.mst else None if self.share else "tree"
 
     def __str__(self) -> str:
         if self.beat > 1:
@@ -59,6 +66,7 @@ def choose(
     max_utilization: float = MAX_UTILIZATION,
     max_lut_levels: int = MAX_LUT_LEVELS,
     max_depth: int | None = None,
+    share: bool = True,
 ) -> dict[str, Fold]:
     """The fold of every node: at the fastest rate at which the cheapest folds that reach it fit the board together.
 
@@ -69,7 +77,7 @@ def choose(
     for node in graph.nodes:
         xs = [types[name] for name in node.inputs]
         found = node.op.input_folds(*xs) if [node] == readers else node.op.folds(*xs)
-        settings: dict[str, Any] = {"mst": mst, "max_lut_levels": max_lut_levels, "max_depth": max_depth}
+        settings: dict[str, Any] = {"mst": mst, "share": share, "max_lut_levels": max_lut_levels, "max_depth": max_depth}
         folds = [replace(fold, **settings) for fold in found if mst or fold.mode != "tree"]
         ladder[node.name] = [_Choice(fold, node.op.cycles(fold, *xs), node.op.cost(fold, *xs)) for fold in folds]
     limit = [max_utilization * amount for amount in board.budget.astuple()]

@@ -96,7 +96,7 @@ def layer(
     patch_bits = taps * x.channels * x.width + taps
     if fold.mode == "unrolled" and binary:
         compare = fusible(op.post).rtl_compare(channels) if op.post else None
-        luts = estimated_luts(rows, None if fold.mst else "direct", groups, compare is not None, fold.max_depth)
+        luts = estimated_luts(rows, fold.form, groups, compare is not None, fold.max_depth)
         masked = geometry is not None and geometry.masks() is not None
         logic = Cost(lut=luts + channels * bits * masked, ff=FF_PER_LUT * luts)
         last = Cost() if compare else post(op.post, bits, accumulator, channels, 1)

@@ -288,14 +288,12 @@ def _unrolled(
     masks = window.masks() if window else None
     taps = prod(window.kernel) if window else 1
     compare = fusible(op.post).rtl_compare(len(rows)) if op.post else None
-    choices = (rows.shape, fold.mst, fold.max_lut_levels, fold.max_depth, window, groups)
+    choices = (rows.shape, fold.form, fold.max_lut_levels, fold.max_depth, window, groups)
     content: list[str | bytes] = [rows.astype(np.int8).tobytes(), str(choices)]
     if compare:
         content += [compare.thresholds.tobytes(), compare.negative.tobytes()]
     tree = f"eq_tree_{key(content)[:12]}"
-    unrolled = unrolled_sv(
-        tree, rows, None if fold.mst else "direct", taps, groups, masks, compare, fold.max_lut_levels, fold.max_depth
-    )
+    unrolled = unrolled_sv(tree, rows, fold.form, taps, groups, masks, compare, fold.max_lut_levels, fold.max_depth)
     y, bits = op.finish(accumulator), unrolled.acc_width
     settings = ",\n".join(f"    .{name}({value})" for name, value in window.params().items()) if window else ""
     body = (_WINDOW if window else _VECTOR).format(settings=settings, channels=x.channels)
