@@ -80,7 +80,7 @@ def main(build: Path, wanted: int, seed: int, json_file: Path | None) -> None:
             row["by an input"] += proof.refuted
         click.echo(f"{built.name}: {what}: {proof.reason or 'equal'}", err=True)
     seconds = sum(row["read s"] + row["prove s"] for row in rows)
-    show(f"edgeq prove {build}", rows, json_file, seed=seed, seconds_to_prove=seconds)
+    show(f"edgeq prove {build.name}", rows, json_file, seed=seed, seconds_to_prove=seconds)
 
 
 if __name__ == "__main__":

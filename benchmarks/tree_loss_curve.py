@@ -98,7 +98,9 @@ def main(
                 "FF": round(cost.ff),
             }
         )
-    command = " ".join(["benchmarks/tree_loss_curve.py", *sys.argv[1:]])
+    # The data by its name: a committed result holds no path of the machine.
+    arguments = [data.name if argument == str(data) else argument for argument in sys.argv[1:]]
+    command = " ".join(["benchmarks/tree_loss_curve.py", *arguments])
     show("Accuracy against LUTs (estimated)", rows, json_file, command=command, seed=seed)
     if svg:
         svg.write_text(picture(rows))

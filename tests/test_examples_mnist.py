@@ -14,11 +14,8 @@ from edgeq.fold import Fold, choose, input_beat
 from edgeq.graph import Graph
 from edgeq.lower import onnx as lower_onnx
 from edgeq.passes import hardware_passes
-from edgeq.ui import Ui
-
-pytest.importorskip("torch")
-
 from edgeq.train.mnist import HELD_OUT, inputs, load
+from edgeq.ui import Ui
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "mnist"
 IMAGES = EXAMPLE / "images.npz"

@@ -71,6 +71,16 @@ def test_the_tree_can_be_switched_off() -> None:
     assert notes[0]["additions"] < notes[1]["additions"] == notes[1]["direct_additions"]
 
 
+def test_sums_are_shared_unless_that_is_switched_off() -> None:
+    layer = BinaryDense(np.random.default_rng(1).choice([-1, 1], (32, 144)))
+    x = IntType((144,), -1, 1, 2)
+    graph = Graph("x", x, [Node("a", layer, ("x",), "y")], "y")
+    shared, tree = (choose(graph, board("ultra96"), share=share)["a"] for share in (True, False))
+    notes = [layer.rtl(fold, x).notes for fold in (shared, tree)]
+    assert [note["form"] for note in notes] == ["shared", "tree"] and notes[0]["luts"] < notes[1]["luts"]
+    assert layer.cost(shared, x).lut < layer.cost(tree, x).lut
+
+
 def test_boards_go_by_name_and_alias() -> None:
     assert board("ultra96") == board("ultra96v2")
     assert len({b.name for b in boards()}) == len(boards()) >= 3

@@ -452,15 +452,15 @@ class _Build:
 
     def _highest(self, columns: list[list[Bit]], word: Word | None, values: np.ndarray, flip: bool) -> Word:
         """The highest bit of a sum and one of these values, by mask."""
-        constant, extra = self._by_mask(values)
+        constant, extra = self._by_mask(values, self.width)
         columns = [[*c, *e] for c, e in zip(columns, extra, strict=True)]
         return _flipped(self._add(columns, constant, word, compare=True), flip)
 
-    def _by_mask(self, values: np.ndarray) -> tuple[int, list[list[Bit]]]:
-        """A constant, and bits for what depends on the mask, by column."""
+    def _by_mask(self, values: np.ndarray, width: int) -> tuple[int, list[list[Bit]]]:
+        """A constant, and bits for what depends on the mask, in `width` columns."""
         constant = 0
         extra: list[list[Bit]] = []
-        for j in range(self.width):
+        for j in range(width):
             bits = values >> j & 1
             if (bits == bits[0]).all():
                 constant += int(bits[0]) << j
@@ -476,11 +476,8 @@ class _Build:
         """The sum as it leaves: with what padded taps took given back."""
         if not self.lost[channel].any():
             return word
-        width, self.width = self.width, len(word)
-        constant, extra = self._by_mask(self.lost[channel])
-        found = self._add(extra, constant, word)
-        self.width = width
-        return found
+        constant, extra = self._by_mask(self.lost[channel], len(word))
+        return self._add(extra, constant, word)
 
     def _border(self) -> tuple[list[Bit], np.ndarray]:
         """Signals that tell the masks apart, and the index that they form for each mask."""
