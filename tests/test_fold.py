@@ -10,11 +10,13 @@ import pytest
 
 from edgeq.board import board, boards
 from edgeq.errors import EdgeqError
+from edgeq.flow import refuse_over_budget
 from edgeq.fold import Fold, choose
 from edgeq.graph import Graph, IntType, Node
 from edgeq.hardware import Cost
 from edgeq.ops.binary_dense import BinaryDense
 from edgeq.ops.dense import Dense
+from edgeq.ops.rearrange import Rearrange
 
 
 def network() -> Graph:
@@ -87,3 +89,14 @@ def test_boards_go_by_name_and_alias() -> None:
     with pytest.raises(EdgeqError, match="ultra97") as refused:
         board("ultra97")
     assert all(b.name in refused.value.fix for b in boards())
+
+
+def test_a_report_over_the_budget_is_refused() -> None:
+    graph = Graph("x", IntType((2,), 0, 1), [Node("a", Rearrange((2,), (0,), (2,)), ("x",), "y")], "y")
+    rows = [{"name": "a", "lut": 900}]
+    result = {"board": "b", "operators": rows, "total": {"lut": 900}, "budget": {"lut": 900}, "carry8": {"used": 7, "budget": 7}}
+    refuse_over_budget(result, graph)
+    with pytest.raises(EdgeqError, match="900 lut of 800"):
+        refuse_over_budget(result | {"budget": {"lut": 800}}, graph)
+    with pytest.raises(EdgeqError, match="7 CARRY8 of 6"):
+        refuse_over_budget(result | {"carry8": {"used": 7, "budget": 6}}, graph)

@@ -229,27 +229,32 @@ def synth(
                 lower_board.lower(graph, folds, board, made)
         with ui.stage("estimating resources"):
             result = report(graph, folds, board, design, made / "rtl", estimate)
-        over = [name for name, most in result["budget"].items() if result["total"][name] > most]
-        if over:
-            largest = max(result["operators"], key=lambda row: row[over[0]])
-            raise EdgeqError(
-                f"by the estimate the network needs {result['total'][over[0]]:,} {over[0]} of {result['budget'][over[0]]:,}; "
-                f"this operator {largest[over[0]]:,}",
-                where=graph.source_of(largest["name"]),
-                fix="a smaller --max-util",
-            )
-        if result["carry8"]["used"] > result["carry8"]["budget"]:
-            raise EdgeqError(
-                f"unrolled binary layers need {result['carry8']['used']:,} CARRY8 of {result['carry8']['budget']:,}",
-                where=board.title,
-                fix="a smaller --max-util",
-            )
+        refuse_over_budget(result, graph)
         write_json(made / REPORT_FILE, result)
         for name in (INTEGER_FILE, VECTORS_FILE):
             shutil.copyfile(folder / name, made / name)
         if board.vivado:
             shutil.copyfile(folder / VECTORS_FILE, made / "driver" / VECTORS_FILE)
     return result
+
+
+def refuse_over_budget(result: dict[str, Any], graph: Graph) -> None:
+    """Raises EdgeqError where the report says that the network does not fit its board."""
+    over = [name for name, most in result["budget"].items() if result["total"][name] > most]
+    if over:
+        largest = max(result["operators"], key=lambda row: row[over[0]])
+        raise EdgeqError(
+            f"by the estimate the network needs {result['total'][over[0]]:,} {over[0]} of {result['budget'][over[0]]:,}; "
+            f"this operator {largest[over[0]]:,}",
+            where=graph.source_of(largest["name"]),
+            fix="a smaller --max-util",
+        )
+    if result["carry8"]["used"] > result["carry8"]["budget"]:
+        raise EdgeqError(
+            f"unrolled binary layers need {result['carry8']['used']:,} CARRY8 of {result['carry8']['budget']:,}",
+            where=result["board"],
+            fix="a smaller --max-util",
+        )
 
 
 def sim(
