@@ -16,6 +16,8 @@ setup(
     package_data={"edgeq.hls": ["nnet/*", "rtl/*", "sim/*"], "edgeq.boards": ["*.toml", "*.j2"]},
     install_requires=[
         "click>=8.1",
+        "cryptography>=42",
+        "dask[distributed]>=2025.1",
         "hls4ml==1.3.0",
         "jinja2>=3.1",
         "numpy>=2,<3",
