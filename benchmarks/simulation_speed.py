@@ -27,7 +27,7 @@ from edgeq.board import board
 from edgeq.engines.hls import HlsEngine
 from edgeq.engines.reference import ReferenceEngine
 from edgeq.engines.verilator import VerilatorEngine
-from edgeq.fold import choose
+from edgeq.folding import choose
 from edgeq.frontend import brevitas
 from edgeq.frontend.qonnx import apply_tail, import_qonnx, input_floats
 from edgeq.lower import hls, rtl

@@ -16,7 +16,8 @@ from edgeq.engines.hls import HlsEngine
 from edgeq.engines.reference import ReferenceEngine
 from edgeq.engines.verilator import VerilatorEngine, lint
 from edgeq.errors import EdgeqError
-from edgeq.fold import Fold, choose, input_beat, input_stream
+from edgeq.fold import Fold, input_beat, input_stream
+from edgeq.folding import Target, choose
 from edgeq.graph import Graph, IntType, Node, Op
 from edgeq.lower import hls
 from edgeq.lower import rtl as lower_rtl
@@ -138,9 +139,7 @@ def test_the_stages_hand_the_beat_on(tmp_path: Path) -> None:
         str(source), tmp_path / "e", weights=None, input_shape=None, input_type=None, samples=6, seed=0, data=None, force=False,
         ui=quiet,
     )  # fmt: skip
-    report = flow.synth(
-        tmp_path / "e", ULTRA96, tmp_path / "b", mst=True, max_utilization=0.7, estimate="model", force=False, ui=quiet
-    )
+    report = flow.synth(tmp_path / "e", ULTRA96, tmp_path / "b", target=Target(), estimate="model", force=False, ui=quiet)
     assert report["input"] == {"shape": "1x8x8:1b", "pixels_per_beat": 4, "beats_per_frame": 16}
     found = flow.sim(tmp_path / "b", samples=None, seed=0, engine="rtl", stalls=None, trace=None, ui=quiet)["engines"]["rtl"]
     assert (found["mismatches"], found["cycles_per_frame"]) == (0, 16)

@@ -16,7 +16,8 @@ from edgeq.board import board
 from edgeq.delta import BANK_WORDS, MAX_LANES, Program, lanes_of, program
 from edgeq.engines.yosys import estimate
 from edgeq.errors import EdgeqError
-from edgeq.fold import Fold, choose
+from edgeq.fold import Fold
+from edgeq.folding import Target, choose
 from edgeq.graph import Graph, IntType, Node
 from edgeq.hardware import Cost, from_bits
 from edgeq.lower import rtl
@@ -186,7 +187,7 @@ def test_the_tree_is_chosen_where_it_is_faster_within_the_budget(luts: int) -> N
     ultra96 = board("ultra96")
     small = replace(ultra96, budget=replace(ultra96.budget, lut=luts / 0.7, bram36=20))
     alike, unlike = (layer(descended(rng, 128, 1152, flip)) for flip in (0.05, 0.5))
-    fast, slow = (choose(alike, small, mst=mst)["a"] for mst in (True, False))
+    fast, slow = (choose(alike, small, Target(mst=mst))["a"] for mst in (True, False))
     op = alike.nodes[0].op
     cycles = [op.cycles(fold, alike.input_type) for fold in (fast, slow)]
     assert (fast.mode, slow.mode) == ("tree", "folded") and cycles[0] < cycles[1] / 3

@@ -10,7 +10,8 @@ import pytest
 from edgeq import flow
 from edgeq.board import board
 from edgeq.errors import EdgeqError
-from edgeq.fold import Fold, choose, input_beat
+from edgeq.fold import Fold, input_beat
+from edgeq.folding import Target, choose
 from edgeq.graph import Graph
 from edgeq.lower import onnx as lower_onnx
 from edgeq.passes import hardware_passes
@@ -48,7 +49,7 @@ def test_the_trained_network_is_exact_on_random_frames_and_on_images(name: str, 
 def chosen(folder: Path) -> tuple[Graph, dict[str, Fold], int]:
     """The graph as hardware builds it, its folds, and the cycles of the slowest operator."""
     graph = hardware_passes(lower_onnx.load(folder / flow.INTEGER_FILE))
-    folds = choose(graph, board("ultra96"), max_utilization=0.9)
+    folds = choose(graph, board("ultra96"), Target(max_utilization=0.9))
     types = graph.types()
     return graph, folds, max(n.op.cycles(folds[n.name], *(types[i] for i in n.inputs)) for n in graph.nodes)
 

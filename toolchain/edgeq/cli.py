@@ -94,6 +94,10 @@ def verify(folder: Path, as_json: bool, **options: Any) -> None:
 @click.argument("folder", type=DIRECTORY)
 @click.option("--board", "board_name", required=True, help="Board, see `edgeq boards`.")
 @click.option("-o", "--out", type=DIRECTORY, required=True, help="Folder to write.")
+@click.option(
+    "--fps", type=click.FloatRange(0, min_open=True), help="Frames a second to reach, as cheaply as possible; else the fastest."
+)
+@click.option("--fold", "folds_from", type=DIRECTORY, metavar="FILE", help="Folds to build: BUILD/fold.toml, edited.")
 @click.option("--mst/--no-mst", default=True, show_default=True, help="Unrolled binary layers along a minimum spanning tree.")
 @click.option(
     "--share/--no-share",
@@ -126,12 +130,21 @@ def verify(folder: Path, as_json: bool, **options: Any) -> None:
 )
 @force_option
 @json_option
-def synth(folder: Path, board_name: str, out: Path, as_json: bool, **options: Any) -> None:
-    """Build the export in FOLDER for a board: HLS project, Verilog, Vivado project, driver, report."""
+def synth(
+    folder: Path, board_name: str, out: Path, as_json: bool, folds_from: Path | None, estimate: str, force: bool, **wanted: Any
+) -> None:
+    """Build the export in FOLDER for a board: HLS project, Verilog, Vivado project, driver, report.
+
+    Each operator is made as parallel as --fps needs, or as --max-util allows.
+    """
     from edgeq import flow
     from edgeq.board import board
+    from edgeq.folding import Target
 
-    result = flow.synth(folder, board(board_name), out, ui=Ui(as_json), **options)
+    result = flow.synth(
+        folder, board(board_name), out, target=Target(**wanted), folds_from=folds_from, estimate=estimate, force=force,
+        ui=Ui(as_json),
+    )  # fmt: skip
     if as_json:
         click.echo(json.dumps(result))
     else:

@@ -10,7 +10,7 @@ import numpy as np
 from edgeq import flow
 from edgeq.board import Board
 from edgeq.errors import EdgeqError
-from edgeq.fold import MAX_UTILIZATION
+from edgeq.folding import Target
 from edgeq.ui import Ui
 
 
@@ -36,9 +36,7 @@ def run(out: Path, board: Board, *, seed: int, force: bool, ui: Ui) -> dict[str,
         input_type=None, samples=count, seed=seed, data=images, force=force, ui=ui,
     )  # fmt: skip
     verified = flow.verify(out / "export", samples=count, seed=seed, data=images, ui=ui)
-    report = flow.synth(
-        out / "export", board, out / "build", mst=True, max_utilization=MAX_UTILIZATION, estimate="auto", force=force, ui=ui
-    )
+    report = flow.synth(out / "export", board, out / "build", target=Target(), estimate="auto", force=force, ui=ui)
     simulated = flow.sim(out / "build", samples=None, seed=seed, engine="both", stalls=None, trace=None, ui=ui)
     return {
         "engines": verified["engines"] | simulated["engines"],

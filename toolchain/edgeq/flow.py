@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from os import cpu_count
@@ -19,13 +19,14 @@ from typing import Any
 
 import numpy as np
 
+from edgeq import fold_file
 from edgeq.board import Board
 from edgeq.engines.board import BoardEngine
 from edgeq.engines.hls import HlsEngine
 from edgeq.engines.reference import ReferenceEngine
 from edgeq.engines.verilator import VerilatorEngine
 from edgeq.errors import EdgeqError
-from edgeq.fold import MAX_LUT_LEVELS, choose
+from edgeq.folding import Target, choose, ladders
 from edgeq.frontend import qonnx
 from edgeq.graph import Graph
 from edgeq.lower import onnx as lower_onnx
@@ -38,6 +39,7 @@ INTEGER_FILE = "model.int.onnx"
 VECTORS_FILE = "vectors.npz"
 EXPORT_FILE = "export.json"
 REPORT_FILE = "report.json"
+FOLD_FILE = "fold.toml"
 TREES = "trees"
 """The folder of a build with the drawings of its spanning trees."""
 MAX_DATA_BYTES = 1 << 32
@@ -194,16 +196,16 @@ def synth(
     board: Board,
     out: Path,
     *,
-    mst: bool,
-    max_utilization: float,
+    target: Target,
     estimate: str,
     force: bool,
     ui: Ui,
-    max_lut_levels: int = MAX_LUT_LEVELS,
-    max_depth: int | None = None,
-    share: bool = True,
+    folds_from: Path | None = None,
 ) -> dict[str, Any]:
-    """DIR -> BUILD with the HLS project, the Verilog, the board design, the report and what `sim` needs; returns the report."""
+    """DIR -> BUILD with the HLS project, the Verilog, the board design, the report and what `sim` needs; returns the report.
+
+    folds_from: a fold file, whose folds are taken as they are; the others are chosen for the target.
+    """
     from edgeq.lower import board as lower_board
     from edgeq.lower import hls as lower_hls  # hls4ml takes seconds to import
     from edgeq.lower import rtl as lower_rtl
@@ -215,7 +217,11 @@ def synth(
         with ui.stage("preparing the graph for hardware"):
             graph = hardware_passes(source)
         with ui.stage("choosing how parallel each operator is"):
-            folds = choose(graph, board, mst, max_utilization, max_lut_levels, max_depth, share)
+            if folds_from:
+                target = replace(target, fixed=fold_file.read(folds_from, graph, target))
+            known = ladders(graph, board, target)
+            folds = choose(graph, board, target, known)
+            fold_file.write(graph, folds, known, made / FOLD_FILE)
         with ui.stage("writing Verilog"):
             design = lower_rtl.lower(graph, folds, made / "rtl")
             for instance in design.instances.values():

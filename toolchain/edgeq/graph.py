@@ -168,6 +168,10 @@ class Op(ABC):
 
         return [Fold()]
 
+    def legal_folds(self, *xs: IntType) -> list[Fold]:
+        """Every fold that a person may ask for: `folds()` may leave out those that another one beats."""
+        return self.folds(*xs)
+
     def input_folds(self, *xs: IntType) -> list[Fold]:
         """folds() for the only reader of the network's input, a beat of which may hold several pixels (`Fold.beat`)."""
         return self.folds(*xs)

@@ -89,6 +89,9 @@ class Convolution(Mac):
     def folds(self, *xs: IntType) -> list[Fold]:
         return _rtl.folds(xs[0], self.hardware_rows(), self.groups, prod(self.kernel))
 
+    def legal_folds(self, *xs: IntType) -> list[Fold]:
+        return _rtl.legal_folds(xs[0], self.hardware_rows(), self.groups)
+
     def cycles(self, fold: Fold, *xs: IntType) -> int:
         layer = fold, self.hardware_rows(), self.groups, prod(self.kernel)
         return _rtl.convolution_cycles(self.window(xs[0]), _rtl.steps(*layer), _rtl.load_cycles(*layer))

@@ -51,6 +51,9 @@ class FullyConnected(Mac):
     def folds(self, *xs: IntType) -> list[Fold]:
         return _rtl.folds(xs[0], self.weight)
 
+    def legal_folds(self, *xs: IntType) -> list[Fold]:
+        return _rtl.legal_folds(xs[0], self.weight)
+
     def cycles(self, fold: Fold, *xs: IntType) -> int:
         return _rtl.steps(fold, self.weight)
 

@@ -204,14 +204,17 @@ def is_binary(x: IntType, rows: np.ndarray) -> bool:
 
 def layer_folds(outputs: int, terms: int, groups: int = 1) -> list[Fold]:
     """Every rate at which a layer can run, each with as few channels and as many terms at a time as it allows."""
+    best = {(outputs // fold.pe) * (terms // fold.simd): fold for fold in legal_layer_folds(outputs, terms, groups)}
+    return [best[steps] for steps in sorted(best, reverse=True)]
+
+
+def legal_layer_folds(outputs: int, terms: int, groups: int = 1) -> list[Fold]:
+    """Every shape that the folded units can have, with few terms at a time first; then the unrolled layer."""
     per_group = outputs // groups
     channels = [pe for pe in _divisors(outputs) if per_group % pe == 0 or pe % per_group == 0]
-    best: dict[int, Fold] = {}
-    for simd in (s for s in _divisors(terms) if s <= MAX_SIMD):
-        for pe in channels:
-            best[(outputs // pe) * (terms // simd)] = Fold("folded", pe, simd)
-    best.pop(1, None)
-    return [best[steps] for steps in sorted(best, reverse=True)] + [Fold("unrolled", outputs, terms)]
+    widths = [simd for simd in _divisors(terms) if simd <= MAX_SIMD]
+    folded = [Fold("folded", pe, simd) for simd in widths for pe in channels if (pe, simd) != (outputs, terms)]
+    return [*folded, Fold("unrolled", outputs, terms)]
 
 
 def tree_folds(x: IntType, rows: np.ndarray, groups: int = 1) -> list[Fold]:
@@ -227,6 +230,11 @@ def folds(x: IntType, rows: np.ndarray, groups: int = 1, taps: int = 1) -> list[
     found = {steps(fold, rows, groups, taps): fold for fold in tree_folds(x, rows, groups)[::-1]}
     useful = [fold for cycles, fold in found.items() if all(cycles < other for other, f in found.items() if f.pe < fold.pe)]
     return sorted(useful + layer_folds(len(rows), rows.shape[1], groups), key=lambda fold: -steps(fold, rows, groups, taps))
+
+
+def legal_folds(x: IntType, rows: np.ndarray, groups: int = 1) -> list[Fold]:
+    """Of `Op.legal_folds`. rows: weights [Cout, K] in the order of a patch."""
+    return [*tree_folds(x, rows, groups), *legal_layer_folds(len(rows), rows.shape[1], groups)]
 
 
 def plain_fold(fold: Fold, rows: np.ndarray, groups: int = 1) -> Fold:
