@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -20,9 +21,11 @@ from edgeq.hardware import from_bits, to_bits
 
 TOP = "eq_top"
 FILE_LIST = "files.f"
-JOBS = 2
 UNITY_BYTES = 400_000
-"""Generated C++ up to this size is compiled in one piece: most of a small model's time goes into reading headers."""
+"""Generated C++ up to this size is compiled in one piece: most of a small model's time goes into reading headers. What is larger
+runs long enough to be optimized further."""
+QUICK, OPTIMIZED, ONCE = "-O1", "-O3", "-O0"
+"""Levels of g++: of a small model and of Verilator's runtime; of a large model; of constructors and initial values."""
 RUNTIME = ("verilated", "verilated_threads")
 TRACES = {"": (), "vcd": ("verilated_vcd_c",), "fst": ("verilated_fst_c",)}
 """Waveform formats, by the suffix of the file, and what of Verilator's runtime each needs."""
@@ -119,9 +122,15 @@ class Tools:
         self.verilator = str(self.root / "bin" / "verilator_bin")
         self.environment = {"VERILATOR_ROOT": str(self.root), "PATH": "/usr/bin:/bin"}
         self.compiler = compiler
-        self.cxxflags = ["-std=gnu++17", "-O1", "-w", "-I", str(self.root / "include"), "-I", str(self.root / "include/vltstd")]
+        self.cxxflags = ["-std=gnu++17", "-march=native", "-w", "-I", str(self.root / "include")]
+        self.cxxflags += ["-I", str(self.root / "include/vltstd")]
         commands = ([self.verilator, "--version"], [compiler, "--version"])
         self.versions = [check(c[0], c, self.root, self.environment).splitlines()[0] for c in commands] + self.cxxflags
+        # What "native" is: machines of different CPUs may share a cache.
+        macros = [compiler, "-march=native", "-dM", "-E", "-x", "c++", os.devnull]
+        self.versions += [check(compiler, macros, self.root), QUICK, OPTIMIZED, ONCE, str(UNITY_BYTES)]
+        self.popcount = Path(str(files("edgeq.hls").joinpath("sim/eq_popcount.h")))
+        self.versions.append(self.popcount.read_text())
 
     def lint(self, sources: list[Path], top: str, folder: Path, **params: int) -> str:
         """What `verilator -Wall` says about the module `top` with these parameters, run in `folder`."""
@@ -138,13 +147,14 @@ class Tools:
         check("Verilator", verilate, folder, self.environment)
         (folder / "eq_harness.cpp").write_bytes(harness)
         units = sorted(made.glob("*.cpp"))
+        level = OPTIMIZED
         if sum(path.stat().st_size for path in units) <= UNITY_BYTES:
-            unity = folder / "unity.cpp"
+            unity, level = folder / "unity.cpp", QUICK
             unity.write_text("".join(f'#include "{path}"\n' for path in (folder / "eq_harness.cpp", *units)))
             units = [unity]
         else:
             units.append(folder / "eq_harness.cpp")
-        self.compile(units, ["-I", str(made), *defines], folder)
+        self.compile(units, [level, "-I", str(made), "-include", str(self.popcount), *defines], folder)
         objects = [str(folder / f"{path.stem}.o") for path in units]
         check("g++", [self.compiler, "-o", SIMULATOR, *objects, *link], folder)
         for path in folder.iterdir():
@@ -157,19 +167,20 @@ class Tools:
         """Each unit to an object file of its name in `folder`."""
 
         def build(path: Path) -> None:
-            quick = ["-O0"] if path.stem.endswith("__Slow") else []  # runs once: constructors and initial values
-            command = [self.compiler, *self.cxxflags, *quick, *flags, "-c", str(path), "-o", f"{path.stem}.o"]
+            once = [ONCE] if path.stem.endswith("__Slow") else []
+            command = [self.compiler, *self.cxxflags, *flags, *once, "-c", str(path), "-o", f"{path.stem}.o"]
             check("g++", command, folder)
 
-        with ThreadPoolExecutor(JOBS) as pool:
-            list(pool.map(build, units))
+        largest_first = sorted(units, key=lambda path: -path.stat().st_size)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(build, largest_first))
 
     def runtime(self, *names: str) -> list[Path]:
         """The object files of these parts of Verilator's runtime."""
 
         def build(folder: Path) -> None:
             try:
-                self.compile([self.root / "include" / f"{name}.cpp" for name in names], [], folder)
+                self.compile([self.root / "include" / f"{name}.cpp" for name in names], [QUICK], folder)
             except EdgeqError as error:
                 fix = "write FILE.vcd, or install liblz4-dev and zlib1g-dev" if "verilated_fst_c" in names else ""
                 raise EdgeqError(error.what, where=error.where, fix=fix) from None
