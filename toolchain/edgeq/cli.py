@@ -82,6 +82,7 @@ def export(source: str, out: Path, as_json: bool, **options: Any) -> None:
 @samples_option
 @data_option
 @seed_option
+@click.option("--build", type=DIRECTORY, help="A build of this export, whose report.html gets the result too.")
 @json_option
 def verify(folder: Path, as_json: bool, **options: Any) -> None:
     """Compare every engine that applies on the export in FOLDER: PyTorch, QONNX, reference, ONNX Runtime."""

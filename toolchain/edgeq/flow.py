@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from edgeq import fold_file
+from edgeq import fold_file, records
 from edgeq.board import Board
+from edgeq.bottleneck import bottleneck
 from edgeq.engines.board import BoardEngine
 from edgeq.engines.hls import HlsEngine
 from edgeq.engines.reference import ReferenceEngine
@@ -30,6 +31,8 @@ from edgeq.folding import Target, choose, ladders
 from edgeq.frontend import qonnx
 from edgeq.graph import Graph
 from edgeq.lower import onnx as lower_onnx
+from edgeq.pages import build as build_page
+from edgeq.pages.build import REPORT_FILE, TREES
 from edgeq.passes import hardware_passes
 from edgeq.ui import Ui
 from edgeq.verify import compare, verify_engines
@@ -38,10 +41,7 @@ QONNX_FILE = "model.qonnx.onnx"
 INTEGER_FILE = "model.int.onnx"
 VECTORS_FILE = "vectors.npz"
 EXPORT_FILE = "export.json"
-REPORT_FILE = "report.json"
 FOLD_FILE = "fold.toml"
-TREES = "trees"
-"""The folder of a build with the drawings of its spanning trees."""
 MAX_DATA_BYTES = 1 << 32
 
 
@@ -151,15 +151,26 @@ def export(
             "operators": [{"name": n.name, "op": n.op.kind(), "type": str(types[n.output])} for n in graph.nodes],
             "frames": len(codes),
             "sha256": {name: digest(made / name) for name in (QONNX_FILE, INTEGER_FILE)},
-            "versions": {name: version(name) for name in ("edgeq", "onnx", "onnxruntime", "qonnx", "numpy")},
-        }
+            "versions": versions("onnx", "onnxruntime", "qonnx", "numpy"),
+            "command": records.command(
+                "export", Path(source).name, weights=weights, input_shape=",".join(map(str, input_shape)) if input_shape else None,
+                input=input_type, data=data, samples=samples, seed=seed, o="EXPORT",
+            ),
+        }  # fmt: skip
         write_json(made / EXPORT_FILE, record)
     return record
 
 
-def verify(folder: Path, *, samples: int | None, seed: int, data: Path | None, ui: Ui) -> dict[str, Any]:
-    """Every engine that applies, compared; {"engines": {name: {...}}}."""
+def verify(
+    folder: Path, *, samples: int | None, seed: int, data: Path | None, ui: Ui, build: Path | None = None
+) -> dict[str, Any]:
+    """Every engine that applies, compared; {"engines": {name: {...}}}, kept in verify.json.
+
+    build: of this export, whose page gets the result too.
+    """
     record = read_record(folder)
+    if build and read_report(build)["made"]["sha256"] != record["sha256"]:
+        raise EdgeqError("this build is of another export", where=str(build), fix="run `edgeq synth` on this one")
     graph = lower_onnx.load(folder / INTEGER_FILE)
     if samples is None and data is None:
         codes, floats = read_vectors(folder, graph)
@@ -177,6 +188,13 @@ def verify(folder: Path, *, samples: int | None, seed: int, data: Path | None, u
     labels = load_data(data, len(codes)).y if data else None
     if labels is not None:
         result["accuracy"] = accuracies(graph, folder, codes, floats, labels)
+    fresh = samples is not None or data is not None
+    typed = records.command("verify", "EXPORT", data=data, samples=len(codes) if fresh else None, seed=seed if fresh else None)
+    kept = {"command": typed, "sha256": record["sha256"]} | result
+    records.write(folder, "verify", kept)
+    if build:
+        records.write(build, "verify", kept)
+        build_page.write(build)
     return result
 
 
@@ -211,7 +229,7 @@ def synth(
     from edgeq.lower import rtl as lower_rtl
     from edgeq.report import report
 
-    read_record(folder)
+    record = read_record(folder)
     with fresh_directory(out, force) as made:
         source = lower_onnx.load(folder / INTEGER_FILE)
         with ui.stage("preparing the graph for hardware"):
@@ -236,7 +254,25 @@ def synth(
         with ui.stage("estimating resources"):
             result = report(graph, folds, board, design, made / "rtl", estimate)
         refuse_over_budget(result, graph)
+        result["bottleneck"] = bottleneck(graph, folds, board, target, known)
+        typed = records.command(
+            "synth", "EXPORT", board=board.name, fps=records.number(target.fps), fold=folds_from, no_mst=not target.mst,
+            no_share=not target.share, max_depth=target.max_depth, max_lut_levels=target.max_lut_levels,
+            max_util=records.number(target.max_utilization), estimate=estimate, o="BUILD",
+        )  # fmt: skip
+        result["made"] = {
+            "source": Path(record["source"]).name,
+            "commands": [record["command"], typed],
+            "max_utilization": target.max_utilization,
+            "board_design": board.vivado is not None,
+            "sha256": record["sha256"],
+            "versions": record["versions"] | versions("hls4ml", "pyosys"),
+        }
         write_json(made / REPORT_FILE, result)
+        verified = records.read(folder, "verify")
+        if verified and verified["sha256"] == record["sha256"]:
+            records.write(made, "verify", verified)
+        build_page.write(made)
         for name in (INTEGER_FILE, VECTORS_FILE):
             shutil.copyfile(folder / name, made / name)
         if board.vivado:
@@ -267,8 +303,7 @@ def sim(
     build: Path, *, samples: int | None, seed: int, engine: str, stalls: int | None, trace: Path | None, ui: Ui
 ) -> dict[str, Any]:
     """BUILD compiled and run; {"engines": {"hls": {...}, "rtl": {...}}}. engine: "hls", "rtl", "both" of these, or "board"."""
-    if not (build / REPORT_FILE).is_file():
-        raise EdgeqError("this is not a folder that `edgeq synth` wrote", where=str(build), fix="run `edgeq synth` first")
+    read_report(build)
     if (engine == "hls" and (trace or stalls is not None)) or (engine == "board" and trace):
         raise EdgeqError("stalls and traces belong to the Verilog", where=f"--engine {engine}", fix="--engine rtl")
     graph = lower_onnx.load(build / INTEGER_FILE)
@@ -278,17 +313,26 @@ def sim(
         codes = graph.input_type.random(np.random.default_rng(seed), samples)
     with ui.stage(f"reference on {len(codes)} frames"):
         expected = ReferenceEngine(graph).run(codes)
-    return {"engines": {name: _simulate(name, build, graph, codes, expected, stalls, trace, ui) for name in _engines(engine)}}
+    engines = {name: _simulate(name, build, graph, codes, expected, stalls, trace, ui) for name in _engines(engine)}
+    runs = (records.read(build, "sim") or {"runs": []})["runs"]
+    for name, found in engines.items():
+        stalled = stalls if name != "hls" else None
+        random = {"samples": samples, "seed": seed} if samples is not None else {}
+        typed = records.command("sim", "BUILD", engine=name, stalls=stalled, **random)
+        runs = [run for run in runs if (run["engine"], run["stalls"] is None) != (name, stalled is None)]
+        runs.append({"engine": name, "stalls": stalled, "command": typed} | found)
+    records.write(build, "sim", {"runs": runs})
+    build_page.write(build)
+    return {"engines": engines}
 
 
 def prove(build: Path, *, ui: Ui) -> dict[str, Any]:
     """A proof for every unrolled binary layer of BUILD; {"layers": [{...}]}."""
     from edgeq import prove as proving
 
-    if not (build / REPORT_FILE).is_file():
-        raise EdgeqError("this is not a folder that `edgeq synth` wrote", where=str(build), fix="run `edgeq synth` first")
+    report = read_report(build)
     graph = hardware_passes(lower_onnx.load(build / INTEGER_FILE))
-    folds = {row["name"]: row["fold"] for row in json.loads((build / REPORT_FILE).read_text())["operators"]}
+    folds = {row["name"]: row["fold"] for row in report["operators"]}
 
     def row(built: proving.Built) -> dict[str, Any]:
         start = time.perf_counter()
@@ -300,6 +344,8 @@ def prove(build: Path, *, ui: Ui) -> dict[str, Any]:
         rows = list(pool.map(row, proving.layers_of(graph, folds, build / "rtl")))
     if not rows:
         raise EdgeqError("no binary layer is unrolled", where=str(build), fix="nothing to prove: `edgeq sim` covers the rest")
+    records.write(build, "prove", {"command": records.command("prove", "BUILD"), "layers": rows})
+    build_page.write(build)
     return {"layers": rows}
 
 
@@ -314,7 +360,7 @@ def _simulate(
     with ui.stage(f"{name}: compiling"):
         if name == "rtl":
             kind = trace.suffix[1:] if trace else ""
-            beat = json.loads((build / REPORT_FILE).read_text())["input"]["pixels_per_beat"]
+            beat = read_report(build)["input"]["pixels_per_beat"]
             engine = rtl = VerilatorEngine(build / "rtl", graph.input_type, graph.types()[graph.output], trace=kind, beat=beat)
             run = partial(rtl.run, stalls=stalls, trace=trace)
         elif name == "board":
@@ -363,6 +409,21 @@ def read_vectors(folder: Path, graph: Graph) -> tuple[np.ndarray, np.ndarray]:
     if not np.array_equal(ReferenceEngine(graph).run(codes), outputs):
         raise EdgeqError("the golden outputs are not this model's", where=str(folder / VECTORS_FILE), fix="export again")
     return codes, floats
+
+
+def read_report(build: Path) -> dict[str, Any]:
+    """report.json of a folder that `edgeq synth` wrote."""
+    if not (build / REPORT_FILE).is_file():
+        raise EdgeqError("this is not a folder that `edgeq synth` wrote", where=str(build), fix="run `edgeq synth` first")
+    report: dict[str, Any] = json.loads((build / REPORT_FILE).read_text())
+    if "made" not in report:
+        raise EdgeqError("an older edgeq built this", where=str(build), fix="run `edgeq synth` again")
+    return report
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Of edgeq and these packages."""
+    return {name: version(name) for name in ("edgeq", *packages)}
 
 
 def write_json(path: Path, value: Any) -> None:

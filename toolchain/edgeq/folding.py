@@ -63,13 +63,13 @@ def choose(
         most = int(board.clock_mhz * 1e6 // target.fps)
         if slowest > most:
             raise _too_slow(graph, known, target, most)
-        found = _cheapest(known, most, board.budget, limit)
+        found = cheapest(known, most, board.budget, limit)
         if found is None:
             raise _too_big(graph, known, most, board, limit, f"at {target.fps:,.0f} frames a second ")
         return found
     rates = sorted({c.cycles for choices in known.values() for c in choices if c.cycles >= slowest})
-    fits = bisect_left(rates, True, key=lambda most: _cheapest(known, most, board.budget, limit) is not None)
-    found = _cheapest(known, rates[fits], board.budget, limit) if fits < len(rates) else None
+    fits = bisect_left(rates, True, key=lambda most: cheapest(known, most, board.budget, limit) is not None)
+    found = cheapest(known, rates[fits], board.budget, limit) if fits < len(rates) else None
     if found is None:
         raise _too_big(graph, known, rates[-1], board, limit, "")
     return found
@@ -102,7 +102,7 @@ def ladders(graph: Graph, board: Board, target: Target = Target()) -> dict[str, 
     return found
 
 
-def _cheapest(known: Mapping[str, Sequence[Choice]], most: int, budget: Cost, limit: Cost) -> dict[str, Fold] | None:
+def cheapest(known: Mapping[str, Sequence[Choice]], most: int, budget: Cost, limit: Cost) -> dict[str, Fold] | None:
     """Of every node one choice of at most `most` cycles, all within the limit; None where there are none."""
     # where a higher rate costs nothing, such as a wider beat of the input, the lowest that is enough
     fast = {name: list({c.cost: c for c in choices[::-1] if c.cycles <= most}.values()) for name, choices in known.items()}

@@ -38,6 +38,8 @@ def report(graph: Graph, folds: dict[str, Fold], board: Board, design: Design, r
             "name": node.name,
             "source_node": graph.meta.get("nodes", {}).get(node.name, ""),
             "op": node.op.kind(),
+            "inputs": list(node.inputs),
+            "output": node.output,
             "shape": f"{shape(xs[0])} -> {shape(types[node.output])}",
             "fold": str(fold),
             "cycles": node.op.cycles(fold, *xs),
@@ -52,6 +54,11 @@ def report(graph: Graph, folds: dict[str, Fold], board: Board, design: Design, r
         {
             "name": f.name,
             "op": "Fifo",
+            "depth": f.depth,
+            "width": f.width,
+            "tensor": f.tensor,
+            "reader": f.reader,
+            "port": f.port,
             "shape": f"{f.depth} x {f.width} bit",
             "fold": "",
             "cycles": 0,
@@ -69,6 +76,7 @@ def report(graph: Graph, folds: dict[str, Fold], board: Board, design: Design, r
         "cycles_per_frame": cycles,
         "frames_per_second": board.clock_mhz * 1e6 / cycles,
         "input": {"shape": shape(graph.input_type), "pixels_per_beat": beat, "beats_per_frame": graph.input_type.pixels // beat},
+        "graph": {"input": graph.input, "output": graph.output, "tensors": {name: tensor(t) for name, t in types.items()}},
         "operators": rows,
         "total": total.asdict(),
         "budget": board.budget.asdict(),
@@ -77,6 +85,11 @@ def report(graph: Graph, folds: dict[str, Fold], board: Board, design: Design, r
             "budget": int(board.budget.lut) // LUTS_PER_CARRY8,
         },
     }
+
+
+def tensor(t: IntType) -> dict[str, Any]:
+    """A tensor as report.json has it: values lo, lo + step, ..., hi; bits of one value in hardware."""
+    return {"shape": list(t.shape), "lo": t.lo, "hi": t.hi, "step": t.step, "bits": t.width}
 
 
 def shape(t: IntType) -> str:

@@ -22,11 +22,14 @@ LEAST_FIFO = 32
 
 @dataclass(frozen=True)
 class Fifo:
-    """A buffer between two operators. depth: words of `width` bits."""
+    """A buffer between two operators. depth: words of `width` bits. tensor: what passes it, to input `port` of node `reader`."""
 
     name: str
     depth: int
     width: int
+    tensor: str
+    reader: str
+    port: int
 
     @property
     def cost(self) -> Cost:
@@ -122,7 +125,7 @@ class _Top:
         for name, t in types.items():
             self._declare(streams[name], t)
             for reader, stream in zip(readers[name], self._fork(streams[name], t, len(readers[name])), strict=True):
-                taps[reader] = stream if reader in alone else self._fifo(stream, t)
+                taps[reader] = stream if reader in alone else self._fifo(stream, t, name, *reader)
         source, sink = streams[graph.input], taps["", 0]
         self._lines += [f"  assign {source}_valid = in_valid_i;", f"  assign {source}_data = in_data_i;"]
         self._lines += [f"  assign in_ready_o = {source}_ready;"]
@@ -160,11 +163,11 @@ class _Top:
         self.uses.add(FORK)
         return taps
 
-    def _fifo(self, stream: str, t: IntType) -> str:
+    def _fifo(self, stream: str, t: IntType, tensor: str, reader: str, port: int) -> str:
         """A stream behind a FIFO of at least one frame."""
         behind = f"{stream}_fifo"
         self._declare(behind, t)
-        fifo = Fifo(f"u_fifo_{stream}", max(LEAST_FIFO, t.pixels), _bits(t))
+        fifo = Fifo(f"u_fifo_{stream}", max(LEAST_FIFO, t.pixels), _bits(t), tensor, reader, port)
         self._instance(FIFO, fifo.name, {"Width": fifo.width, "Depth": fifo.depth}, _ports("in", stream) + _ports("out", behind))
         self.uses.add(FIFO)
         self.fifos.append(fifo)
