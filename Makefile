@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint setup clean
+.PHONY: demo test lint setup browser clean
 
 setup: $(VENV)/ready
 
@@ -21,7 +21,14 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint
+# The tests of the pages open them in Chromium; nothing else needs it.
+browser:
+	@command -v chromium || command -v chromium-browser || command -v google-chrome || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get; then \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-liberation; \
+	  else echo "the tests need Chromium: apt-get install chromium" >&2; exit 1; fi; }
+
+test: lint browser
 	$(BIN)/pytest -n auto
 
 clean:

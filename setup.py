@@ -44,6 +44,7 @@ setup(
             "hypothesis>=6.100",
             "mypy==2.4.1",
             "networkx>=3",
+            "playwright>=1.60,<2",
             "pytest>=8",
             "pytest-xdist>=3.6",
             "ruff==0.17.5",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import ceil
 from typing import Any
 
 from edgeq.board import Board
 from edgeq.fold import Fold
-from edgeq.folding import Choice, Target, cheapest
+from edgeq.folding import SOLVER_MARGIN, Choice, Target, cheapest
 from edgeq.graph import Graph
 from edgeq.hardware import RESOURCES, Cost
 from edgeq.records import number
@@ -41,7 +42,7 @@ def bottleneck(
     need = f"{rate} needs {shares[worst]:.0%} of the {worst.upper()} by our model"
     if shares[worst] <= target.max_utilization:
         return found | {"next": following, "advice": f"{need}: --fps {number(int(board.clock_mhz * 1e6 / most))}."}
-    share = -(-shares[worst] * 100 // 1) / 100
+    share = min(ceil(shares[worst] * (1 + 2 * SOLVER_MARGIN) * 100) / 100, 1)
     return found | {
         "next": following,
         "advice": f"{need}, and operators may take {target.max_utilization:.0%}: --max-util {share:g}, or a larger board, "

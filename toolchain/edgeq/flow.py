@@ -27,6 +27,7 @@ from edgeq.engines.hls import HlsEngine
 from edgeq.engines.reference import ReferenceEngine
 from edgeq.engines.verilator import VerilatorEngine
 from edgeq.errors import EdgeqError
+from edgeq.fold import MAX_LUT_LEVELS
 from edgeq.folding import Target, choose, ladders
 from edgeq.frontend import qonnx
 from edgeq.graph import Graph
@@ -153,8 +154,8 @@ def export(
             "sha256": {name: digest(made / name) for name in (QONNX_FILE, INTEGER_FILE)},
             "versions": versions("onnx", "onnxruntime", "qonnx", "numpy"),
             "command": records.command(
-                "export", Path(source).name, weights=weights, input_shape=",".join(map(str, input_shape)) if input_shape else None,
-                input=input_type, data=data, samples=samples, seed=seed, o="EXPORT",
+                "export", Path(source).name, weights=weights, input=input_type, data=data,
+                input_shape=",".join(map(str, input_shape)) if input_shape else None, samples=samples, seed=seed, o="EXPORT",
             ),
         }  # fmt: skip
         write_json(made / EXPORT_FILE, record)
@@ -257,8 +258,9 @@ def synth(
         result["bottleneck"] = bottleneck(graph, folds, board, target, known)
         typed = records.command(
             "synth", "EXPORT", board=board.name, fps=records.number(target.fps), fold=folds_from, no_mst=not target.mst,
-            no_share=not target.share, max_depth=target.max_depth, max_lut_levels=target.max_lut_levels,
-            max_util=records.number(target.max_utilization), estimate=estimate, o="BUILD",
+            no_share=not target.share, max_depth=target.max_depth,
+            max_lut_levels=target.max_lut_levels if target.max_lut_levels != MAX_LUT_LEVELS else None,
+            max_util=records.number(target.max_utilization), estimate=estimate if estimate != "auto" else None, o="BUILD",
         )  # fmt: skip
         result["made"] = {
             "source": Path(record["source"]).name,

@@ -96,8 +96,10 @@ def page(build: Path) -> str:
 
 def tensor(t: Mapping[str, Any]) -> dict[str, str]:
     """A tensor of report.json in a few characters, and in words."""
-    shape, bits = "×".join(map(str, t["shape"])), f"{t['bits']} bit"
-    values = "{−1, +1}" if (t["lo"], t["hi"], t["step"]) == (-1, 1, 2) else f"[{number(t['lo'])}, {number(t['hi'])}]"
+    space = "\N{NO-BREAK SPACE}"
+    shape, bits = "×".join(map(str, t["shape"])), f"{t['bits']}{space}bit"
+    binary = (t["lo"], t["hi"], t["step"]) == (-1, 1, 2)
+    values = f"{{−1,{space}+1}}" if binary else f"[{number(t['lo'])},{space}{number(t['hi'])}]"
     step = f" in steps of {t['step']}" if t["step"] > 1 else ""
     return {"text": f"{shape} {values} {bits}", "title": f"shape {shape}, values {values}{step}, {bits} a value"}
 
@@ -111,36 +113,34 @@ def shortened(text: str, length: int) -> str:
 
 
 def _figures(report: Mapping[str, Any], checks: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    run = [row for row in checks if not row.get("missing")]
+    """What stands at the top: each a name, a value with its unit, a note and the kinds of its numbers."""
+    run = [row for row in checks if not row["missing"]]
     values, wrong = (sum(row[key] for row in run) for key in ("values", "mismatches"))
-    counted = next((row for row in run if row.get("latency_cycles")), None)
+    counted = next((row for row in run if row["latency_cycles"]), None)
     used = max((n for n in RESOURCES if report["budget"][n]), key=lambda n: report["total"][n] / report["budget"][n])
-    latency = {"name": "Latency of a frame", "value": "–", "unit": "", "note": "not simulated yet", "kinds": [], "verdict": ""}
+    cycles, clock = report["cycles_per_frame"], report["clock_mhz"]
+    note = "of the slowest operator"
+    latency = ["\N{EN DASH}", "", "not simulated yet"]
     if counted:
-        micros = counted["latency_cycles"] / report["clock_mhz"]
-        latency |= {
-            "value": f"{micros:.3g}",
-            "unit": "µs",
-            "note": f"{counted['latency_cycles']:,} cycles",
-            "kinds": ["simulated"],
-        }
-    clock = f"at {report['clock_mhz']:g} MHz, if its streams keep up"
-    rate = {"name": "Frames a second", "value": short(report["frames_per_second"]), "unit": "", "note": clock, "kinds": ["model"]}
-    same = counted and counted["cycles_per_frame"] == report["cycles_per_frame"]
-    cycles = {
-        "name": "Cycles a frame", "value": f"{report['cycles_per_frame']:,}", "unit": "",
-        "note": "as simulated" if same else f"simulated: {counted['cycles_per_frame']:,}" if counted else "of the slowest operator",
-        "kinds": ["model"],
-    }  # fmt: skip
-    use = {
-        "name": "Largest use of the board", "value": percent(report["total"][used], report["budget"][used]), "unit": LABELS[used],
-        "note": f"{number(report['total'][used])} of {number(report['budget'][used])}", "kinds": ["estimated"],
-    }  # fmt: skip
-    exact = {
-        "name": "Values that differ", "value": f"{wrong:,}" if run else "–", "unit": f"of {short(values)}" if run else "",
-        "note": f"in {len(run)} engine runs" if run else "not verified yet", "kinds": [], "verdict": "bad" if wrong else "good" if run else "",
-    }  # fmt: skip
-    return [figure | {"verdict": figure.get("verdict", "")} for figure in (rate, cycles, latency, use, exact)]
+        found = counted["cycles_per_frame"]
+        note = "the simulation counts the same" if found == cycles else f"the simulation counts {found:,}"
+        latency = [f"{counted['latency_cycles'] / clock:.3g}", "µs", f"{counted['latency_cycles']:,} cycles"]
+    exact = ["\N{EN DASH}", "", "not verified yet"]
+    if run:
+        exact = [f"{wrong:,}", f"of {short(values)}", f"in {len(run)} engine runs"]
+    use = f"{number(report['total'][used])} of {number(report['budget'][used])}"
+    rows: list[tuple[str, list[str], list[str]]] = [
+        ("Frames a second", [short(report["frames_per_second"]), "", f"at {clock:g} MHz, if its streams keep up"], ["model"]),
+        ("Cycles a frame", [f"{cycles:,}", "", note], ["model"]),
+        ("Latency of a frame", latency, ["simulated"] if counted else []),
+        ("Largest use of the board", [percent(report["total"][used], report["budget"][used]), LABELS[used], use], ["estimated"]),
+        ("Values that differ", exact, []),
+    ]
+    verdict = "bad" if wrong else "good" if run else ""
+    return [
+        {"name": name, "value": value, "unit": unit, "note": note, "kinds": kinds, "verdict": verdict if "differ" in name else ""}
+        for name, (value, unit, note), kinds in rows
+    ]
 
 
 def _slowest(report: Mapping[str, Any], operators: list[dict[str, Any]]) -> dict[str, Any]:
@@ -192,9 +192,7 @@ def _simulated(found: Mapping[str, Any] | None, report: Mapping[str, Any]) -> li
     return rows + [NO_RUN | row for row in missing]
 
 
-def _commands(
-    verified: Mapping[str, Any] | None, simulated: Mapping[str, Any] | None, proved: Mapping[str, Any] | None
-) -> list[str]:
-    found = [verified["command"]] if verified else []
-    found += dict.fromkeys(run["command"] for run in simulated["runs"]) if simulated else []
-    return found + ([proved["command"]] if proved else [])
+def _commands(*found: Mapping[str, Any] | None) -> list[str]:
+    """The commands of these records, once each."""
+    runs = [run for record in found if record for run in record.get("runs", [record])]
+    return list(dict.fromkeys(run["command"] for run in runs))

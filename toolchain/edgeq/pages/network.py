@@ -1,6 +1,6 @@
-"""The picture of a network: one operator a row, in the order of the hardware; what passes by an operator runs in a lane beside it.
+"""The picture of a network: one operator a row, in the order of the hardware; a stream that passes it by has a lane beside it.
 
-As `git log --graph` draws it. Every row is as wide as every other whatever forks, so a picture fits a telephone as well, and it
+As `git log --graph` draws history. Every row is as wide as the others whatever forks, so a picture fits a telephone as well, and
 falls into pieces wherever a single stream goes on, which a browser may put side by side.
 """
 
