@@ -126,6 +126,22 @@ def test_a_budget_that_is_broken_names_the_layer_and_the_resource() -> None:
     assert refused.value.where in ("a", "b") and refused.value.fix
 
 
+def test_weights_of_few_words_move_into_block_ram_where_luts_are_short() -> None:
+    rng = np.random.default_rng(2)
+    layer = BinaryDense(rng.choice([-1, 1], (64, 96)))
+    graph = Graph("x", IntType((96,), -1, 1, 2), [Node("a", layer, ("x",), "y")], "y")
+    graph.check()
+    ultra96 = board("ultra96")
+    target = Target(fps=ultra96.clock_mhz * 1e6 / 16, mst=False)
+    roomy = choose(graph, ultra96, target)["a"]
+    lut = layer.cost(roomy, graph.input_type).lut
+    tight = replace(ultra96, budget=replace(ultra96.budget, lut=lut / 0.75))
+    moved = choose(graph, tight, target)["a"]
+    assert (roomy.block, moved.block) == (False, True) and layer.cycles(moved, graph.input_type) <= 16
+    assert layer.cost(moved, graph.input_type).lut <= 0.7 * tight.budget.lut
+    assert layer.rtl(moved, graph.input_type).params["WeightBlock"] == 1
+
+
 def test_the_tree_can_be_switched_off() -> None:
     rng = np.random.default_rng(1)
     layer = BinaryDense(rng.choice([-1, 1], (8, 24)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from edgeq.engines import yosys
 from edgeq.errors import EdgeqError
-from edgeq.hardware import Cost
+from edgeq.hardware import Cost, memory_cost, memory_image
 from edgeq.unrolled import unrolled_sv
 
 DELAY = """\
@@ -95,6 +96,17 @@ def test_yosys_counts_what_the_generator_counts(tmp_path: Path) -> None:
     cost = yosys.estimate(source(tmp_path, "layer", unrolled.text), "layer", {})
     assert abs(cost.lut - unrolled.luts) <= 1  # one inverter of the common lowest bit
     assert cost.ff == unrolled.ffs
+
+
+@pytest.mark.parametrize(("width", "depth", "block"), [(90, 2, 0), (90, 4, 0), (60, 36, 0), (60, 36, 1), (100, 4, 1)])
+def test_yosys_counts_small_roms_as_the_model_does(tmp_path: Path, width: int, depth: int, block: int) -> None:
+    """Of few words many bits are alike; within a tenth, as random bits may be alike or simpler by chance."""
+    words = np.random.default_rng(1).integers(0, 2, (depth, width)).astype(np.uint8)
+    (tmp_path / "rom.hex").write_text(memory_image(words))
+    rom = Path(str(files("edgeq.hls").joinpath("rtl/eq_rom.sv")))
+    found = yosys.estimate([rom], "eq_rom", {"Width": width, "Depth": depth, "File": "rom.hex", "Block": block}, cwd=tmp_path)
+    expected = memory_cost(width, depth, rom=True, block=bool(block))
+    assert found.bram36 == expected.bram36 and 0.9 * expected.lut - 12 <= found.lut <= expected.lut
 
 
 @pytest.mark.parametrize("late", [False, True])

@@ -53,6 +53,8 @@ module eq_conv2d #(
   parameter logic [511:0] Post = {1'b1, 511'b0},
   /// Image of the weights, as eq_mvu.
   parameter WeightFile = "",
+  /// The weights lie in block RAM also where they are few words.
+  parameter bit          WeightBlock = 1'b0,
   /// Image of the parameters of the fused operator.
   parameter PostFile = ""
 ) (
@@ -155,6 +157,7 @@ module eq_conv2d #(
     .OutBits(OutBits),
     .Post(Post),
     .WeightFile(WeightFile),
+    .WeightBlock(WeightBlock),
     .PostFile(PostFile)
   ) u_mvu (
     .clk_i,

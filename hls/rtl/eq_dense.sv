@@ -25,6 +25,8 @@ module eq_dense #(
   parameter logic [511:0] Post = {1'b1, 511'b0},
   /// Image of the weights, as eq_mvu.
   parameter WeightFile = "",
+  /// The weights lie in block RAM also where they are few words.
+  parameter bit          WeightBlock = 1'b0,
   /// Image of the parameters of the fused operator.
   parameter PostFile = ""
 ) (
@@ -59,6 +61,7 @@ module eq_dense #(
     .OutBits(OutBits),
     .Post(Post),
     .WeightFile(WeightFile),
+    .WeightBlock(WeightBlock),
     .PostFile(PostFile)
   ) u_mvu (
     .clk_i,

@@ -32,6 +32,8 @@ module eq_mvu #(
   parameter logic [511:0] Post = {1'b1, 511'b0},
   /// Image of the weights: word nf*SF + sf, channel nf*Pe + p and term sf*Simd + s at [(p*Simd + s)*WBits +: WBits].
   parameter WeightFile = "",
+  /// The weights lie in block RAM also where they are few words.
+  parameter bit          WeightBlock = 1'b0,
   /// Image of the parameters of the fused operator.
   parameter PostFile = ""
 ) (
@@ -167,7 +169,8 @@ module eq_mvu #(
   eq_rom #(
     .Width(Pe * Simd * WBits),
     .Depth(Steps),
-    .File(WeightFile)
+    .File(WeightFile),
+    .Block(WeightBlock || Steps > 64)
   ) u_weights (
     .clk_i,
     .addr_i(step_q),

@@ -1,5 +1,5 @@
 // Constants from a $readmemh image, with a registered output. Cannot be written (eq_ram). Block RAM above 64 words, LUTs up
-// to there; a single word is a constant.
+// to there unless told otherwise; a single word is a constant.
 // Latency 1 cycle; one read a cycle.
 module eq_rom #(
   /// Bits of a word.
@@ -8,6 +8,8 @@ module eq_rom #(
   parameter int unsigned Depth = 16,
   /// The image: one hexadecimal word a line. Without one the words are unknown.
   parameter              File = "",
+  /// Block RAM; of several words.
+  parameter bit          Block = Depth > 64,
   /// Bits of an address; derived, do not set.
   parameter int unsigned AddrBits = Depth > 1 ? $clog2(Depth) : 1
 ) (
@@ -19,7 +21,7 @@ module eq_rom #(
   output logic [Width-1:0]    data_o
 );
 
-  if (Depth > 64) begin : gen_block
+  if (Block && Depth > 1) begin : gen_block
     (* rom_style = "block", ram_style = "block" *) logic [Width-1:0] mem [Depth];
     if (File != "") begin : gen_image
       initial $readmemh(File, mem);

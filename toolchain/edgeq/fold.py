@@ -21,6 +21,7 @@ class Fold:
     "folded": pe output channels x simd terms a cycle, weights in memory, (Cout/pe)*(K/simd) cycles a patch; "tree": the same
     along the minimum spanning tree of a binary layer, simd terms anywhere in the patch, as many cycles as the tree leaves.
     mst: a binary layer may be built along its minimum spanning tree, else directly.
+    block: the weights of a folded layer lie in block RAM also where they are few words, which LUTs would hold.
     beat: pixels a beat of the network's input, in raster order; more than one for the operator that reads it alone.
     share: the channels of an unrolled binary layer may share partial sums, beyond the tree.
     max_lut_levels: LUT levels between two registers of an unrolled binary layer. max_depth: of its spanning tree.
@@ -31,6 +32,7 @@ class Fold:
     simd: int = 1
     mst: bool = True
     share: bool = True
+    block: bool = False
     beat: int = 1
     max_lut_levels: int = MAX_LUT_LEVELS
     max_depth: int | None = None
@@ -45,7 +47,7 @@ class Fold:
             return f"{self.beat} pixels a beat"
         if self.mode == "tree":
             return f"{self.pe} x {self.simd} tree"
-        return f"{self.pe} x {self.simd}" if self.mode == "folded" else self.mode
+        return f"{self.pe} x {self.simd}{' in BRAM' if self.block else ''}" if self.mode == "folded" else self.mode
 
 
 def input_beat(graph: Graph, folds: dict[str, Fold]) -> int:

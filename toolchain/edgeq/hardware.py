@@ -40,12 +40,15 @@ RAMB36 = ((512, 72), (1024, 36), (2048, 18), (4096, 9), (8192, 4), (16384, 2), (
 """Shapes of a block RAM, depth by width (UG573)."""
 
 
-def memory_cost(width: int, depth: int, rom: bool = False) -> Cost:
-    """A memory of the RTL library by our model: constants, LUT ROM or LUT RAM (14 bits of 32 words in 8 LUTs), or block RAM."""
+def memory_cost(width: int, depth: int, rom: bool = False, block: bool = False) -> Cost:
+    """A memory of the RTL library by our model: constants, LUT ROM or LUT RAM (14 bits of 32 words in 8 LUTs), or block RAM.
+
+    block: block RAM also where it is shallow. Of the bits of a ROM only those count that differ from each other.
+    """
     if depth <= 1 and rom:
         return Cost()
-    if depth <= LUT_RAM_DEPTH:
-        return Cost(lut=width) if rom else Cost(lut=ceil(depth / 32) * width * 8 / 14)
+    if depth <= LUT_RAM_DEPTH and not block:
+        return Cost(lut=min(width, 1 << depth)) if rom else Cost(lut=ceil(depth / 32) * width * 8 / 14)
     whole = min(ceil(depth / rows) * ceil(width / bits) for rows, bits in RAMB36)
     halves = min(ceil(2 * depth / rows) * ceil(width / bits) / 2 for rows, bits in RAMB36[1:])  # a RAMB18 is 36 bits wide
     return Cost(bram36=min(whole, halves))

@@ -111,7 +111,7 @@ def layer(
     count = (channels // pe) * (terms // simd)
     lo, hi = int(rows.min()), int(rows.max())
     weight_bits = 1 if np.all(np.abs(rows) == 1) else max(1, signed_bits(lo, hi) - (lo >= 0))
-    weights = memory_cost(pe * simd * weight_bits, count, rom=True)
+    weights = memory_cost(pe * simd * weight_bits, count, rom=True, block=fold.block)
     if binary:
         dot = Cost(lut=pe * simd * LUT_PER_XNOR, ff=pe * 8 + simd)
     elif weight_bits == 1:

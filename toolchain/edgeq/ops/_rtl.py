@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -15,7 +15,7 @@ from edgeq.drawing import tree_svg
 from edgeq.errors import EdgeqError
 from edgeq.fold import Fold
 from edgeq.graph import IntType, Op, range_width
-from edgeq.hardware import RtlInstance, memory_image, to_bits
+from edgeq.hardware import LUT_RAM_DEPTH, RtlInstance, memory_image, to_bits
 from edgeq.mst import spanning_tree
 from edgeq.unrolled import Compare, border_masks, estimated_luts, unrolled_sv
 
@@ -229,12 +229,22 @@ def folds(x: IntType, rows: np.ndarray, groups: int = 1, taps: int = 1) -> list[
     """All ways to build a layer, slowest first. rows: weights [Cout, K] in the order of a patch."""
     found = {steps(fold, rows, groups, taps): fold for fold in tree_folds(x, rows, groups)[::-1]}
     useful = [fold for cycles, fold in found.items() if all(cycles < other for other, f in found.items() if f.pe < fold.pe)]
-    return sorted(useful + layer_folds(len(rows), rows.shape[1], groups), key=lambda fold: -steps(fold, rows, groups, taps))
+    every = useful + with_block_ram(layer_folds(len(rows), rows.shape[1], groups), rows)
+    return sorted(every, key=lambda fold: -steps(fold, rows, groups, taps))
 
 
 def legal_folds(x: IntType, rows: np.ndarray, groups: int = 1) -> list[Fold]:
     """Of `Op.legal_folds`. rows: weights [Cout, K] in the order of a patch."""
-    return [*tree_folds(x, rows, groups), *legal_layer_folds(len(rows), rows.shape[1], groups)]
+    return [*tree_folds(x, rows, groups), *with_block_ram(legal_layer_folds(len(rows), rows.shape[1], groups), rows)]
+
+
+def with_block_ram(folds: list[Fold], rows: np.ndarray) -> list[Fold]:
+    """The folds, and after each whose weights are few words in LUTs, the same with these in block RAM."""
+    found = []
+    for fold in folds:
+        few = fold.mode == "folded" and 1 < steps(fold, rows) <= LUT_RAM_DEPTH
+        found += [fold, replace(fold, block=True)] if few else [fold]
+    return found
 
 
 def plain_fold(fold: Fold, rows: np.ndarray, groups: int = 1) -> Fold:
@@ -283,7 +293,7 @@ def layer(
     tail, memories = _tail(op, accumulator, pe)
     return RtlInstance(
         module,
-        params | tail | {"WeightFile": WEIGHT_FILE},
+        params | tail | {"WeightFile": WEIGHT_FILE, **({"WeightBlock": 1} if fold.block else {})},
         uses=(module,),
         memories={WEIGHT_FILE: memory_image(to_bits(blocks, weight_bits)), **memories},
     )
