@@ -37,6 +37,7 @@ setup(
     extras_require={
         "train": TRAIN,
         "board": BOARD,
+        "peers": ["nngen==1.3.4"],
         "test": [
             *TRAIN,
             *BOARD,

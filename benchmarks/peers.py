@@ -1,0 +1,163 @@
+"""edgeq against NNgen on one CNN: the same weights, the same integers, the same frames, one run.
+
+Cycles a frame, resources by the same Yosys flow, time to Verilog, time to a simulator, and the speed of that simulator.
+NNgen runs layer after layer, keeps weights and activations in DRAM behind AXI and computes one frame at a time; edgeq builds
+every layer, keeps weights and activations on the chip and streams frame after frame.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from common import json_option, mean_rates, show
+from peers_cnn import Cnn, random_cnn
+from peers_nngen import MEMORY, TOP, NngenCnn, Parallel
+
+from edgeq.board import Board, board
+from edgeq.engines.verilator import RUNTIME, Tools, VerilatorEngine
+from edgeq.engines.yosys import estimate
+from edgeq.fold import MAX_UTILIZATION
+from edgeq.folding import Target, choose
+from edgeq.hardware import RESOURCES, Cost
+from edgeq.lower import rtl
+from edgeq.passes import hardware_passes
+from edgeq.report import report
+
+BOARD = "ultra96"
+CHANNELS, SIZE, OUTPUTS = (3, 16, 32, 64), 32, 10
+LARGEST = Parallel(4, 4, 128)
+"""The most parallel NNgen design that fits BOARD's share: twice as many channels would take 288 DSP for the products alone."""
+YOSYS_SECONDS = 4 * 3600
+
+
+def processor_seconds() -> float:
+    """Of this process and those that it has waited for: what else the machine does hardly changes it."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+@dataclass
+class Measured:
+    """One design. y: the outputs of all frames, int64 [N, outputs]."""
+
+    name: str
+    parallel: str
+    cycles: int
+    latency: int
+    cost: Cost
+    to_verilog: float
+    to_simulator: float
+    y: np.ndarray
+    run: Callable[[], object]
+    frames_per_second: float = 0.0
+
+    def row(self, expected: np.ndarray) -> dict[str, Any]:
+        return {
+            "design": self.name, "parallel": self.parallel, "cycles a frame": self.cycles, "latency": self.latency,
+            "LUT": int(self.cost.lut), "FF": int(self.cost.ff), "BRAM36": self.cost.bram36, "DSP": int(self.cost.dsp),
+            "to Verilog s": self.to_verilog, "to simulator s": self.to_simulator, "simulated frames/s": self.frames_per_second,
+            "differing": f"{np.count_nonzero(self.y != expected):,}/{expected.size:,}",
+        }  # fmt: skip
+
+
+@contextmanager
+def empty_cache(folder: Path) -> Iterator[None]:
+    """A cache in `folder` that holds Verilator's compiled runtime alone, so that compiling is measured and not looked up."""
+    before = os.environ.get("EDGEQ_CACHE")
+    os.environ["EDGEQ_CACHE"] = str(folder)
+    try:
+        Tools().runtime(*RUNTIME)
+        yield
+    finally:
+        os.environ.pop("EDGEQ_CACHE")
+        if before is not None:
+            os.environ["EDGEQ_CACHE"] = before
+
+
+def nngen(cnn: Cnn, name: str, parallel: Parallel, x: np.ndarray, folder: Path) -> Measured:
+    """x: int64 [N, size, size, channels]."""
+    made = NngenCnn(cnn, parallel, folder)
+    start = processor_seconds()
+    source = made.verilog()
+    written = processor_seconds()
+    made.test_bench(x)
+    with empty_cache(folder.parent / "cache"):
+        begin = processor_seconds()
+        made.simulator()
+        compiled = processor_seconds()
+    y = made.run()
+    cost = estimate([source], TOP, {}, family=board(BOARD).yosys_family, cwd=folder, seconds=YOSYS_SECONDS)
+    cycles = max(made.cycles)
+    return Measured(name, str(parallel), cycles, cycles, cost, written - start, compiled - begin, y, made.run)
+
+
+def edgeq(cnn: Cnn, name: str, target: Board, utilization: float, x: np.ndarray, folder: Path) -> Measured:
+    """The fastest design within a share of the target's resources.  x: int64 [N, size, size, channels]."""
+    start = processor_seconds()
+    graph = hardware_passes(cnn.graph())
+    folds = choose(graph, target, Target(max_utilization=utilization))
+    design = rtl.lower(graph, folds, folder)
+    written = processor_seconds()
+    frames = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+    with empty_cache(folder.parent / "cache"):
+        begin = processor_seconds()
+        engine = VerilatorEngine(folder, graph.input_type, graph.types()[graph.output])
+        compiled = processor_seconds()
+    y = engine.run(frames)
+    total = report(graph, folds, target, design, folder, "yosys")["total"]
+    cost = Cost(**{key: total[key] for key in RESOURCES})
+    parallel = ", ".join(str(fold) for node in graph.nodes if (fold := folds[node.name]).mode == "folded")
+    return Measured(
+        name, parallel, engine.cycles_per_frame, engine.latency_cycles, cost, written - start, compiled - begin, y,
+        lambda: engine.run(frames),
+    )  # fmt: skip
+
+
+@click.command()
+@click.option("--frames", default=8, show_default=True, type=click.IntRange(3), help="Frames that every design computes.")
+@click.option("--seconds", default=60.0, show_default=True, help="Time to measure the simulations for.")
+@click.option("--seed", default=0, show_default=True, help="Of weights and frames.")
+@json_option
+def main(frames: int, seconds: float, seed: int, json_file: Path | None) -> None:
+    """Build the CNN by NNgen and by edgeq, simulate both, compare every output with numpy. Half an hour, most of it Yosys."""
+    cnn = random_cnn(SIZE, CHANNELS, OUTPUTS, seed)
+    x = cnn.frames(frames, seed)
+    expected = cnn.run(x)
+    target = board(BOARD)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        small = nngen(cnn, "NNgen, default", Parallel(), x, folder / "small")
+        large = nngen(cnn, "NNgen, largest that fits", LARGEST, x, folder / "large")
+        measured = [small, large]
+        for peer, label in ((small, "default"), (large, "largest")):
+            within = replace(target, budget=peer.cost)
+            measured.append(edgeq(cnn, f"edgeq, within NNgen's {label}", within, 1.0, x, folder / label))
+        measured.append(edgeq(cnn, f"edgeq, {MAX_UTILIZATION:.0%} of the board", target, MAX_UTILIZATION, x, folder / "board"))
+        rates = mean_rates({design.name: (design.run, frames) for design in measured}, seconds, rounds=2)
+    for design in measured:
+        design.frames_per_second = rates[design.name]
+    show(
+        f"{SIZE} x {SIZE} CNN of {cnn.products:,} int8 products a frame, {target.title}: NNgen 1.3.4 and edgeq",
+        [design.row(expected) for design in measured],
+        json_file,
+        frames=frames,
+        seed=seed,
+        kind="cycles and frames/s simulated (Verilator), resources estimated (Yosys synth_xilinx xcup), seconds measured",
+        seconds="of processor time; `to simulator` is Verilator and g++ -O1",
+        nngen_memory=MEMORY,
+        load=os.getloadavg()[1],
+    )
+    if any(np.any(design.y != expected) for design in measured):
+        raise click.ClickException("the outputs differ")
+
+
+if __name__ == "__main__":
+    main()
