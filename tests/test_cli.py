@@ -193,3 +193,11 @@ def test_export_is_deterministic_and_hostile_names_stay_out(tmp_path: Path) -> N
     done = edgeq("sim", "b1", "--json", "--engine", "rtl", cwd=tmp_path)
     assert json.loads(done.stdout)["engines"]["rtl"]["cycles_per_frame"] == report["cycles_per_frame"]
     assert not (tmp_path / "owned").exists()
+
+
+def test_a_folder_of_another_version_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export" / "export.json").write_text('{"source": "m.onnx"}')
+    done = edgeq("synth", "export", "--board", "ultra96", "-o", "build", cwd=tmp_path)
+    assert done.returncode == 1 and "another version of edgeq wrote this folder" in done.stderr
+    assert not (tmp_path / "build").exists()

@@ -247,7 +247,7 @@ def test_the_command(tmp_path: Path) -> None:
     lower_onnx.save(graph, source / "model.int.onnx")
     codes = graph.input_type.random(np.random.default_rng(0), 2)
     np.savez(source / "vectors.npz", codes=codes, floats=codes.astype(np.float32), outputs=codes)
-    (source / "export.json").write_text("{}")
+    (source / "export.json").write_text('{"source": "", "command": "", "sha256": {}, "versions": {}}')
 
     def edgeq(*args: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run([sys.executable, "-m", "edgeq.cli", *map(str, args)], capture_output=True, text=True, check=False)

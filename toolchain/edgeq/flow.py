@@ -396,9 +396,12 @@ def read_record(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise EdgeqError("this is not a folder that `edgeq export` wrote", where=str(folder), fix="run `edgeq export` first")
     try:
-        return json.loads(path.read_text())
+        record = json.loads(path.read_text())
     except ValueError as error:
         raise EdgeqError(f"not JSON ({error})", where=str(path), fix="run `edgeq export` again") from None
+    if not isinstance(record, dict) or not {"source", "command", "sha256", "versions"} <= record.keys():
+        raise EdgeqError("another version of edgeq wrote this folder", where=str(path), fix="run `edgeq export` again")
+    return record
 
 
 def read_vectors(folder: Path, graph: Graph) -> tuple[np.ndarray, np.ndarray]:
