@@ -153,6 +153,39 @@ def synth(
 
 
 @cli.command()
+@click.argument("folder", type=DIRECTORY)
+@click.option(
+    "--board", "board_names", multiple=True, required=True, help="Board, see `edgeq boards`; several times for several."
+)
+@click.option(
+    "--max-util",
+    "budgets",
+    type=click.FloatRange(0.01, 1),
+    multiple=True,
+    help="Share of the board to try (default 0.02 to 0.9).",
+)
+@click.option("--fps", "rates", type=click.FloatRange(0, min_open=True), multiple=True, help="Rate to try, frames a second.")
+@click.option("--scheduler", metavar="ADDRESS", help="Of a Dask cluster: tcp://HOST:PORT.")
+@click.option("--workers", type=click.IntRange(1), help="Processes on this machine (default: one a core, where that pays).")
+@click.option("-o", "--out", type=DIRECTORY, help="Folder to write: explore.html, explore.json.")
+@force_option
+@json_option
+def explore(folder: Path, board_names: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Sweep rate against budget for the export in FOLDER: what each target gives, and the command that builds it.
+
+    By our models, as `edgeq synth --estimate model` counts, without FIFOs between operators.
+    """
+    from edgeq import flow
+    from edgeq.board import board
+
+    result = flow.explore(folder, [board(name) for name in dict.fromkeys(board_names)], ui=Ui(as_json), **options)
+    if as_json:
+        click.echo(json.dumps(result))
+    else:
+        print_points(result)
+
+
+@cli.command()
 @click.argument("build", type=DIRECTORY)
 @samples_option
 @seed_option
@@ -312,6 +345,28 @@ def print_proofs(result: dict[str, Any]) -> None:
             console.print(Text(f"{row['name']}: {row['reason']}", style="bold red"))
         if example := row.get("counterexample"):
             console.print(Text(f"{row['name']}: an input that shows it: {json.dumps(example)}", style="bold red"))
+
+
+def print_points(result: dict[str, Any]) -> None:
+    table = Table("", "board", "frames/s", "cycles", *(n.upper() for n in RESOURCES), "share", "slowest", "edgeq synth ...")
+    for row in result["points"]:
+        number = f"({row['point']})" if row["dominated"] else f"{row['point']}"
+        amounts = (f"{row[n]:,g}" if n == "bram36" else f"{row[n]:,}" for n in RESOURCES)
+        cells = [
+            number, row["board"], f"{row['frames_per_second']:,.0f}", f"{row['cycles_per_frame']:,}", *amounts,
+            f"{row['share']:.0%} {row['share_of'].upper()}", row["slowest"], _options(row),
+        ]  # fmt: skip
+        table.add_row(*map(Text, cells), style="dim" if row["dominated"] else None)
+    console = stdout()
+    console.print(table)
+    console.print("(n): dominated, another point of the board is as fast within as little of it. Cycles and costs by our models.")
+    for row in result["refused"]:
+        console.print(Text(f"refused: {_options(row)}: {row['operator']}: {row['reason']}", style="yellow"))
+
+
+def _options(row: dict[str, Any]) -> str:
+    """Of a point's command, what is between its folders."""
+    return row["command"].removeprefix("edgeq synth EXPORT ").removesuffix(" -o BUILD")
 
 
 def print_report(result: dict[str, Any]) -> None:

@@ -7,9 +7,9 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
@@ -43,6 +43,9 @@ INTEGER_FILE = "model.int.onnx"
 VECTORS_FILE = "vectors.npz"
 EXPORT_FILE = "export.json"
 FOLD_FILE = "fold.toml"
+EXPLORE_FILE = "explore.json"
+MARKS = (EXPORT_FILE, REPORT_FILE, EXPLORE_FILE)
+"""Of these, each folder that edgeq writes holds one."""
 MAX_DATA_BYTES = 1 << 32
 
 
@@ -52,7 +55,7 @@ def fresh_directory(path: Path, force: bool) -> Iterator[Path]:
     path = path.resolve()
     if path.exists() and not force:
         raise EdgeqError("the output directory exists", where=str(path), fix="choose another, or add --force to replace it")
-    if path.exists() and not (path / EXPORT_FILE).exists() and not (path / REPORT_FILE).exists() and any_entry(path):
+    if path.exists() and not any((path / name).exists() for name in MARKS) and any_entry(path):
         raise EdgeqError("the output directory holds something that edgeq did not write", where=str(path), fix="choose another")
     absent = [parent for parent in path.parents if not parent.exists()]
     try:
@@ -279,6 +282,26 @@ def synth(
             shutil.copyfile(folder / name, made / name)
         if board.vivado:
             shutil.copyfile(folder / VECTORS_FILE, made / "driver" / VECTORS_FILE)
+    return result
+
+
+def explore(
+    folder: Path, boards: list[Board], out: Path | None, *, budgets: Sequence[float], rates: Sequence[float],
+    scheduler: str | None, workers: int | None, force: bool, ui: Ui,
+) -> dict[str, Any]:  # fmt: skip
+    """DIR -> what each target gives on each board; OUT, where asked for, gets it as explore.json and explore.html."""
+    from edgeq import explore as sweep
+    from edgeq.pages import explore as explore_page
+
+    record = read_record(folder)
+    with fresh_directory(out, force) if out else nullcontext() as made:
+        found = sweep.explore(
+            folder / INTEGER_FILE, boards, budgets=budgets, rates=rates, scheduler=scheduler, workers=workers, ui=ui
+        )
+        result = {"source": Path(record["source"]).name, "sha256": record["sha256"]} | found
+        if made:
+            write_json(made / EXPLORE_FILE, result)
+            explore_page.write(made, result, boards)
     return result
 
 

@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 from edgeq.board import Board
 from edgeq.errors import EdgeqError
 from edgeq.fold import MAX_LUT_LEVELS, MAX_UTILIZATION, Fold
-from edgeq.graph import Graph
+from edgeq.graph import Graph, Node
 from edgeq.hardware import RESOURCES, Cost
 
 SOLVER_MARGIN = 1e-5
@@ -77,29 +77,32 @@ def choose(
 
 def ladders(graph: Graph, board: Board, target: Target = Target()) -> dict[str, list[Choice]]:
     """Of every node, the ways to build it of which none is slower and larger than another; slowest first."""
+    return {node.name: ladder(forms(graph, node, target), board) for node in graph.nodes}
+
+
+def forms(graph: Graph, node: Node, target: Target = Target()) -> list[Choice]:
+    """All ways to build a node, whatever the board."""
     types, readers = graph.types(), graph.consumers()[graph.input]
-    found: dict[str, list[Choice]] = {}
-    for node in graph.nodes:
-        xs = [types[name] for name in node.inputs]
-        if node.name in target.fixed:
-            folds = [target.fixed[node.name]]
-        else:
-            every = node.op.input_folds(*xs) if [node] == readers else node.op.folds(*xs)
-            folds = [
-                replace(
-                    fold, mst=target.mst, share=target.share, max_lut_levels=target.max_lut_levels, max_depth=target.max_depth
-                )
-                for fold in every
-                if target.mst or fold.mode != "tree"
-            ]
-        choices = [Choice(fold, node.op.cycles(fold, *xs), node.op.cost(fold, *xs)) for fold in folds]
-        choices.sort(key=lambda c: (c.cycles, _share(c.cost, board.budget)))
-        kept: list[Choice] = []
-        for choice in choices:
-            if not any(_no_larger(other.cost, choice.cost) for other in kept if other.cost != choice.cost):
-                kept.append(choice)
-        found[node.name] = kept[::-1]
-    return found
+    xs = [types[name] for name in node.inputs]
+    if node.name in target.fixed:
+        folds = [target.fixed[node.name]]
+    else:
+        every = node.op.input_folds(*xs) if [node] == readers else node.op.folds(*xs)
+        folds = [
+            replace(fold, mst=target.mst, share=target.share, max_lut_levels=target.max_lut_levels, max_depth=target.max_depth)
+            for fold in every
+            if target.mst or fold.mode != "tree"
+        ]
+    return [Choice(fold, node.op.cycles(fold, *xs), node.op.cost(fold, *xs)) for fold in folds]
+
+
+def ladder(choices: Sequence[Choice], board: Board) -> list[Choice]:
+    """Those of one node's forms of which none is slower and larger than another, slowest first."""
+    kept: list[Choice] = []
+    for choice in sorted(choices, key=lambda c: (c.cycles, _share(c.cost, board.budget))):
+        if not any(_no_larger(other.cost, choice.cost) for other in kept if other.cost != choice.cost):
+            kept.append(choice)
+    return kept[::-1]
 
 
 def cheapest(known: Mapping[str, Sequence[Choice]], most: int, budget: Cost, limit: Cost) -> dict[str, Fold] | None:

@@ -1,0 +1,131 @@
+"""`edgeq explore`: rate against budget. Many targets, boards and ways to build binary layers; what each gives, by our models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from edgeq import records, tasks
+from edgeq.board import Board
+from edgeq.cache import key
+from edgeq.errors import EdgeqError
+from edgeq.fold import Fold
+from edgeq.folding import Choice, Target, choose, forms, ladder
+from edgeq.graph import Graph
+from edgeq.hardware import RESOURCES, Cost
+from edgeq.lower import onnx as lower_onnx
+from edgeq.passes import hardware_passes
+from edgeq.ui import Ui
+
+BUDGETS = (0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+"""Shares of a board that are tried where neither shares nor rates are asked for."""
+STYLES = {"shared": Target(), "tree": Target(share=False), "direct": Target(mst=False)}
+"""Ways to build binary layers: along spanning trees with sums shared, along trees alone, neither."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """A task: the forms of one operator (its place in the graph) in one style. file: the integer ONNX, in the task's folder."""
+
+    file: str
+    node: int
+    style: str
+
+
+def measure(item: Item, folder: Path) -> list[Choice]:
+    """All forms of an operator, with their cycles and costs."""
+    graph = _graph(folder / item.file, key([(folder / item.file).read_bytes()]))
+    return forms(graph, graph.nodes[item.node], STYLES[item.style])
+
+
+def explore(
+    graph_file: Path, boards: Sequence[Board], *, budgets: Sequence[float], rates: Sequence[float], scheduler: str | None,
+    workers: int | None, ui: Ui,
+) -> dict[str, Any]:  # fmt: skip
+    """Every board with every share of it (`--max-util`) and every rate (`--fps`), in every style that makes a difference.
+
+    graph_file: integer ONNX, as `edgeq export` writes it. Returns {"points": [...], "refused": [...]}, the contents of
+    explore.json. A point's `dominated` says that another of the same board is as fast or faster within the same share of it or a
+    smaller one; the share is that of the resource it takes most of.
+    """
+    with ui.stage("preparing the graph for hardware"):
+        graph = _graph(graph_file, key([graph_file.read_bytes()]))
+    items = [Item(graph_file.name, node, style) for style in STYLES for node in range(len(graph.nodes))]
+    folder = tasks.Folder(graph_file.parent, (graph_file.name,))
+    found = tasks.run(
+        measure, items, ui=ui, title="costing every form of every operator", scheduler=scheduler, workers=workers,
+        folders=[folder] * len(items),
+    )  # fmt: skip
+    known = {(item.node, item.style): each for item, each in zip(items, found, strict=True)}
+    points: list[dict[str, Any]] = []
+    refused: list[dict[str, Any]] = []
+    targets = [Target(max_utilization=share) for share in budgets or (() if rates else BUDGETS)]
+    targets += [Target(fps=rate) for rate in rates]
+    cases = list(product(boards, _styles(graph, known), targets))
+    with ui.progress("choosing folds", len(cases)) as advance:
+        for board, style, target in cases:
+            wanted = replace(target, mst=STYLES[style].mst, share=STYLES[style].share)
+            ladders = {node.name: ladder(known[i, style], board) for i, node in enumerate(graph.nodes)}
+            asked = {"fps": target.fps} if target.fps else {"max_util": target.max_utilization}
+            option = {name: records.number(value) for name, value in asked.items()}
+            typed = records.command(
+                "synth", "EXPORT", board=board.name, no_mst=not wanted.mst, no_share=not wanted.share, **option, o="BUILD"
+            )
+            row = {"board": board.name, "asked": asked, "style": style, "command": typed}
+            try:
+                points.append(row | _point(board, choose(graph, board, wanted, ladders), ladders))
+            except EdgeqError as error:
+                refused.append(row | {"reason": error.what, "operator": error.where})
+            advance()
+    return {"points": _marked(_merged(points, ("asked", "style", "command"))), "refused": _merged(refused, ("style", "command"))}
+
+
+@lru_cache(maxsize=1)
+def _graph(path: Path, digest: str) -> Graph:
+    """The graph that hardware is built from. digest: of the file, for its folder may have been written anew."""
+    return hardware_passes(lower_onnx.load(path))
+
+
+def _styles(graph: Graph, known: Mapping[tuple[int, str], list[Choice]]) -> list[str]:
+    """The styles of which none has every operator's forms in common with one before it."""
+    found: dict[tuple[Any, ...], str] = {}
+    for style in STYLES:
+        every = (known[i, style] for i in range(len(graph.nodes)))
+        found.setdefault(tuple((c.cycles, c.cost) for forms in every for c in forms), style)
+    return list(found.values())
+
+
+def _point(board: Board, folds: Mapping[str, Fold], known: Mapping[str, list[Choice]]) -> dict[str, Any]:
+    """What a choice gives. The cost is rounded operator by operator, as report.json has it."""
+    built = {name: next(c for c in known[name] if c.fold == fold) for name, fold in folds.items()}
+    cycles = max(c.cycles for c in built.values())
+    total = sum((Cost(**c.cost.asdict()) for c in built.values()), Cost())
+    shares = {r: used / have for r, used, have in zip(RESOURCES, total.astuple(), board.budget.astuple(), strict=True) if have}
+    most = max(shares, key=lambda r: shares[r])
+    return {
+        "cycles_per_frame": cycles, "frames_per_second": board.clock_mhz * 1e6 / cycles, **total.asdict(),
+        "share": shares[most], "share_of": most, "slowest": next(name for name, c in built.items() if c.cycles == cycles),
+        "folds": {name: str(fold) for name, fold in folds.items()},
+    }  # fmt: skip
+
+
+def _merged(rows: list[dict[str, Any]], apart: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The first of all rows that are the same but for the keys `apart`: a design that several targets lead to is one point."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        found.setdefault(repr([value for name, value in row.items() if name not in apart]), row)
+    return list(found.values())
+
+
+def _marked(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The points with `dominated`, numbered by board, the fastest first. Of points alike in rate and share one is not."""
+    order = sorted(points, key=lambda p: (p["board"], -p["frames_per_second"], p["share"], list(STYLES).index(p["style"])))
+    found: list[dict[str, Any]] = []
+    for number, point in enumerate(order, 1):
+        least = min((p["share"] for p in found if p["board"] == point["board"]), default=float("inf"))
+        found.append({"point": number} | point | {"dominated": point["share"] >= least})
+    return found
