@@ -25,13 +25,16 @@ from brevitas.quant import (
 from qonnx_models import Builder
 from torch import nn
 
+from edgeq import verify
 from edgeq.errors import EdgeqError
 from edgeq.frontend.brevitas import export_module, quiet
+from edgeq.frontend.execute import QonnxEngine
+from edgeq.frontend.load import load_model
 from edgeq.frontend.qonnx import apply_tail, execute, given_inputs, import_qonnx, random_inputs
 from edgeq.graph import Graph
 from edgeq.lower import onnx as lower_onnx
 from edgeq.ops.threshold import Threshold
-from edgeq.verify import compare, first_difference, verify_engines, verify_module, verify_qonnx
+from edgeq.verify import Engines, Part, Tally, compare, first_difference, merged, verify_module
 
 RNG = np.random.default_rng(0)
 
@@ -41,6 +44,18 @@ def prepared(model: Any, folder: Path, frames: int = 50) -> tuple[Graph, Path, n
     path.write_bytes(model.SerializeToString())
     graph = import_qonnx(path)
     return graph, path, *random_inputs(graph, frames, 0)
+
+
+def engines(
+    graph: Graph, integer: Path, path: Path, module: nn.Module | None, codes: np.ndarray, floats: np.ndarray
+) -> dict[str, dict[str, Any]]:
+    """What `edgeq verify` says of each engine."""
+    part = merged([Engines(graph, integer, path, module).check(codes, floats)], graph.output)
+    return {name: tally.result() for name, tally in part.tallies.items()}
+
+
+def verify_qonnx(graph: Graph, path: Path, codes: np.ndarray, floats: np.ndarray) -> dict[str, Any]:
+    return verify.verify_qonnx(graph, QonnxEngine(load_model(path)), codes, floats).result()
 
 
 def two_layers(scale: float = 0.25) -> Builder:
@@ -55,7 +70,7 @@ def test_power_of_two_models_are_equal_everywhere(tmp_path: Path) -> None:
     b = two_layers()
     graph, path, codes, floats = prepared(b.model(b.nodes[-1].output[0]), tmp_path)
     lower_onnx.save(graph, tmp_path / "int.onnx")
-    results = verify_engines(graph, tmp_path / "int.onnx", path, None, codes, floats)
+    results = engines(graph, tmp_path / "int.onnx", path, None, codes, floats)
     assert list(results) == ["reference", "onnxruntime", "qonnx"]
     for found in results.values():
         assert (found["mismatches"], found["near_ties"], found["max_tie_distance"], found["frames"]) == (0, 0, 0.0, 50)
@@ -152,7 +167,7 @@ def test_the_integer_file_is_searched_for_the_first_difference(tmp_path: Path, m
     monkeypatch.setattr(
         lower_onnx, "save", lambda g, p: save(Graph(g.input, g.input_type, worse.nodes[: len(g.nodes)], g.output), p)
     )
-    found = verify_engines(graph, tmp_path / "int.onnx", path, None, codes, floats)["onnxruntime"]
+    found = engines(graph, tmp_path / "int.onnx", path, None, codes, floats)["onnxruntime"]
     assert found["mismatches"] > 0
     assert found["first_difference"]["operator"].startswith("threshold")
     assert abs(found["first_difference"]["expected"] - found["first_difference"]["found"]) == 1
@@ -163,7 +178,8 @@ def test_the_integer_file_is_searched_for_the_first_difference(tmp_path: Path, m
 
 def test_constant_outputs_do_not_count() -> None:
     with pytest.raises(EdgeqError, match="constant"):
-        compare(np.ones((4, 3)), np.ones((4, 3)), "y")
+        merged([Part({"rtl": Tally(frames=4)}, n, n) for n in (1, 1)], "y")
+    assert merged([Part({"rtl": Tally(frames=4)}, n, n) for n in (1, 2)], "y").tallies["rtl"].frames == 8
     with pytest.raises(EdgeqError, match="shape"):
         compare(np.arange(4)[:, None], np.ones((3, 1)), "y")
 
@@ -279,7 +295,7 @@ def test_brevitas_modules(make: Any, exact: bool, dynamo: bool, tmp_path: Path) 
         lower_onnx.save(graph, tmp_path / "int.onnx")
         graph = lower_onnx.load(tmp_path / "int.onnx")
         codes, floats = given_inputs(graph, np.random.default_rng(0).normal(size=(40, 3, 6, 6)))
-        results = verify_engines(graph, tmp_path / "int.onnx", path, module, codes, floats)
+        results = engines(graph, tmp_path / "int.onnx", path, module, codes, floats)
         assert list(results) == ["reference", "onnxruntime", "qonnx", "pytorch"]
         assert {name: r["mismatches"] for name, r in results.items()} == dict.fromkeys(results, 0), results
         assert all(r["max_tie_distance"] < 1e-5 for r in results.values())
@@ -301,7 +317,7 @@ def test_another_module_is_not_taken_for_the_exported_one(tmp_path: Path) -> Non
     export_module(module, (1, 3, 6, 6), path)
     graph = import_qonnx(path)
     codes, floats = random_inputs(graph, 20, 0)
-    assert verify_module(graph, module, codes, floats)["mismatches"] == 0
+    assert verify_module(graph, module, codes, floats).mismatches == 0
     with pytest.raises(EdgeqError, match="frames of shape"):
         verify_module(graph, trained(lambda: FixedPoint(8)), codes, floats)
     longer = trained(Binary)
@@ -312,8 +328,8 @@ def test_another_module_is_not_taken_for_the_exported_one(tmp_path: Path) -> Non
     with torch.no_grad():
         other.body[1].weight[0, 0, 0, 0] *= -1
     found = verify_module(graph, other, codes, floats)
-    assert found["mismatches"] > 0
-    assert found["first_difference"]["operator"] == graph.nodes[0].name
+    assert found.mismatches > 0
+    assert found.first is not None and found.first["operator"] == graph.nodes[0].name
 
 
 def test_a_module_is_left_as_it_was(tmp_path: Path) -> None:

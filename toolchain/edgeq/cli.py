@@ -25,8 +25,16 @@ EXIT_USER, EXIT_BUG = 1, 3
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, everything else on stderr.")
 force_option = click.option("--force", is_flag=True, help="Replace the output directory if it exists.")
 seed_option = click.option("--seed", default=0, show_default=True, help="Seed of random input.")
-samples_option = click.option("--samples", type=int, help="Fresh random frames instead of the exported vectors.")
+samples_option = click.option(
+    "--samples", type=int, help="Fresh random frames instead of the exported vectors; with --data, its first ones."
+)
 data_option = click.option("--data", type=DIRECTORY, help="npz file with frames `x` and, if there are, labels `y`.")
+scheduler_option = click.option(
+    "--scheduler", metavar="ADDRESS", help="Run on the workers of this Dask scheduler, tcp://HOST:PORT or tls://HOST:PORT."
+)
+workers_option = click.option(
+    "--workers", type=click.IntRange(1), help="Processes on this machine.  [default: one a core, where the work is long enough]"
+)
 
 
 class Shape(click.ParamType):
@@ -83,6 +91,8 @@ def export(source: str, out: Path, as_json: bool, **options: Any) -> None:
 @data_option
 @seed_option
 @click.option("--build", type=DIRECTORY, help="A build of this export, whose report.html gets the result too.")
+@workers_option
+@scheduler_option
 @json_option
 def verify(folder: Path, as_json: bool, **options: Any) -> None:
     """Compare every engine that applies on the export in FOLDER: PyTorch, QONNX, reference, ONNX Runtime."""
@@ -165,8 +175,8 @@ def synth(
     help="Share of the board to try (default 0.02 to 0.9).",
 )
 @click.option("--fps", "rates", type=click.FloatRange(0, min_open=True), multiple=True, help="Rate to try, frames a second.")
-@click.option("--scheduler", metavar="ADDRESS", help="Of a Dask cluster: tcp://HOST:PORT.")
-@click.option("--workers", type=click.IntRange(1), help="Processes on this machine (default: one a core, where that pays).")
+@workers_option
+@scheduler_option
 @click.option("-o", "--out", type=DIRECTORY, help="Folder to write: explore.html, explore.json.")
 @force_option
 @json_option
@@ -186,9 +196,12 @@ def explore(folder: Path, board_names: tuple[str, ...], as_json: bool, **options
 
 
 @cli.command()
-@click.argument("build", type=DIRECTORY)
+@click.argument("builds", type=DIRECTORY, nargs=-1, required=True, metavar="BUILD...")
 @samples_option
+@data_option
 @seed_option
+@workers_option
+@scheduler_option
 @click.option(
     "--engine",
     type=click.Choice(["rtl", "hls", "both", "board"]),
@@ -199,11 +212,14 @@ def explore(folder: Path, board_names: tuple[str, ...], as_json: bool, **options
 @click.option("--stalls", type=int, metavar="SEED", help="Stall both streams of the Verilog at random; no cycle counts then.")
 @click.option("--trace", type=DIRECTORY, help="Write the waves of the Verilog: FILE.vcd or FILE.fst.")
 @json_option
-def sim(build: Path, as_json: bool, **options: Any) -> None:
-    """Compile and run the HLS C++ and the Verilog, or the whole board, in BUILD and compare them exactly."""
+def sim(builds: tuple[Path, ...], as_json: bool, **options: Any) -> None:
+    """Compile and run the HLS C++ and the Verilog, or the whole board, in each BUILD and compare them exactly."""
     from edgeq import flow
 
-    finish(flow.sim(build, ui=Ui(as_json), **options), as_json)
+    if len(builds) == 1:
+        finish(flow.sim(builds[0], ui=Ui(as_json), **options), as_json)
+    else:
+        finish(flow.regress(builds, ui=Ui(as_json), **options), as_json)
 
 
 @cli.command()
@@ -303,17 +319,19 @@ def stdout() -> Console:
 
 
 def finish(result: dict[str, Any], as_json: bool) -> None:
-    """Print engines compared; exit with our own fault where one differs."""
+    """Print engines compared, of one folder or of several; exit with our own fault where one differs."""
+    several: dict[str, dict[str, Any]] = result.get("builds") or {"": result}
     if as_json:
         click.echo(json.dumps(result))
-    else:
-        print_engines(result)
-    if any(engine["mismatches"] for engine in result["engines"].values()):
+    for name, one in several.items() if not as_json else ():
+        print_engines(one, name)
+    if any(engine["mismatches"] for one in several.values() for engine in one["engines"].values()):
         sys.exit(EXIT_BUG)
 
 
-def print_engines(result: dict[str, Any]) -> None:
-    table = Table("engine", "mismatches / values", "near ties", "frames", "frames/s", "latency", "cycles/frame")
+def print_engines(result: dict[str, Any], title: str) -> None:
+    columns = ("engine", "mismatches / values", "near ties", "frames", "frames/s", "latency", "cycles/frame")
+    table = Table(*columns, title=Text(title) if title else None)
     for name, e in result["engines"].items():
         ties = f"{e['near_ties']} (at most {e['max_tie_distance']:.1e})" if e["near_ties"] else "0"
         cycles = [f"{e[key]:,}" if key in e else "" for key in ("latency_cycles", "cycles_per_frame")]

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib.metadata import version
 from os import cpu_count
 from pathlib import Path
@@ -19,13 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from edgeq import fold_file, records
+from edgeq import fold_file, records, regression
 from edgeq.board import Board
 from edgeq.bottleneck import bottleneck
-from edgeq.engines.board import BoardEngine
-from edgeq.engines.hls import HlsEngine
 from edgeq.engines.reference import ReferenceEngine
-from edgeq.engines.verilator import VerilatorEngine
 from edgeq.errors import EdgeqError
 from edgeq.fold import MAX_LUT_LEVELS
 from edgeq.folding import Target, choose, ladders
@@ -36,7 +32,6 @@ from edgeq.pages import build as build_page
 from edgeq.pages.build import REPORT_FILE, TREES
 from edgeq.passes import hardware_passes
 from edgeq.ui import Ui
-from edgeq.verify import compare, verify_engines
 
 QONNX_FILE = "model.qonnx.onnx"
 INTEGER_FILE = "model.int.onnx"
@@ -96,8 +91,8 @@ class Data:
     y: np.ndarray | None
 
 
-def load_data(path: Path, frames: int) -> Data:
-    """The first `frames` of an npz file with the array `x` (or one array only) and, if there are labels, `y`."""
+def load_data(path: Path, frames: int | None) -> Data:
+    """The first `frames` of an npz file, None for all, with the array `x` (or one array only) and, if there are labels, `y`."""
     if not path.is_file():
         raise EdgeqError("there is no such file", where=str(path))
     if path.stat().st_size > MAX_DATA_BYTES:
@@ -145,7 +140,9 @@ def export(
             ui.say(message)
         with ui.stage("writing integer ONNX and golden vectors"):
             lower_onnx.save(graph, made / INTEGER_FILE)
-            codes, floats = frames_of(graph, samples, seed, data)
+            frames = frames_of(graph, samples, seed, data)
+            codes, floats = frames.codes, frames.floats
+            assert floats is not None
             outputs = ReferenceEngine(graph).run(codes)
             np.savez_compressed(made / VECTORS_FILE, codes=codes, floats=floats, outputs=outputs)
         types = graph.types()
@@ -166,51 +163,28 @@ def export(
 
 
 def verify(
-    folder: Path, *, samples: int | None, seed: int, data: Path | None, ui: Ui, build: Path | None = None
-) -> dict[str, Any]:
-    """Every engine that applies, compared; {"engines": {name: {...}}}, kept in verify.json.
+    folder: Path, *, samples: int | None, seed: int, data: Path | None, ui: Ui, build: Path | None = None,
+    scheduler: str | None = None, workers: int | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Every engine that applies, compared; {"engines": {name: {...}}}, kept in verify.json; with labels also "accuracy".
 
-    build: of this export, whose page gets the result too.
+    build: of this export, whose page gets the result too.  scheduler, workers: as in edgeq.tasks.run.
     """
     record = read_record(folder)
     if build and read_report(build)["made"]["sha256"] != record["sha256"]:
         raise EdgeqError("this build is of another export", where=str(build), fix="run `edgeq synth` on this one")
     graph = lower_onnx.load(folder / INTEGER_FILE)
-    if samples is None and data is None:
-        codes, floats = read_vectors(folder, graph)
-    else:
-        codes, floats = frames_of(graph, samples or 1000, seed, data)
-    module = None
-    if record.get("module"):
-        from edgeq.frontend import brevitas
-
-        with ui.stage("loading the PyTorch module"):
-            module = brevitas.load_module(record["module"], Path(record["weights"]) if record["weights"] else None)
-    result: dict[str, Any] = {
-        "engines": verify_engines(graph, folder / INTEGER_FILE, folder / QONNX_FILE, module, codes, floats, stage=ui.stage)
-    }
-    labels = load_data(data, len(codes)).y if data else None
-    if labels is not None:
-        result["accuracy"] = accuracies(graph, folder, codes, floats, labels)
-    fresh = samples is not None or data is not None
-    typed = records.command("verify", "EXPORT", data=data, samples=len(codes) if fresh else None, seed=seed if fresh else None)
+    frames = given_frames(folder, graph, samples, seed, data)
+    result = regression.verify(
+        folder, (INTEGER_FILE, QONNX_FILE), record, graph, frames, scheduler=scheduler, workers=workers, ui=ui
+    )
+    typed = records.command("verify", "EXPORT", data=data, samples=samples, seed=None if samples is None or data else seed)
     kept = {"command": typed, "sha256": record["sha256"]} | result
     records.write(folder, "verify", kept)
     if build:
         records.write(build, "verify", kept)
         build_page.write(build)
     return result
-
-
-def accuracies(graph: Graph, folder: Path, codes: np.ndarray, floats: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Share of frames whose largest output is the label's: the integer ONNX with its exact tail, and the QONNX file."""
-    from edgeq.engines.ort import OrtEngine
-
-    outputs = {
-        "onnxruntime": qonnx.apply_tail(graph, OrtEngine(folder / INTEGER_FILE).run(codes)),
-        "qonnx": qonnx.execute(folder / QONNX_FILE, floats),
-    }
-    return {name: float(np.mean(y.reshape(len(y), -1).argmax(axis=1) == labels)) for name, y in outputs.items()}
 
 
 def synth(
@@ -325,30 +299,56 @@ def refuse_over_budget(result: dict[str, Any], graph: Graph) -> None:
 
 
 def sim(
-    build: Path, *, samples: int | None, seed: int, engine: str, stalls: int | None, trace: Path | None, ui: Ui
-) -> dict[str, Any]:
+    build: Path, *, samples: int | None, seed: int, engine: str, stalls: int | None, trace: Path | None, ui: Ui,
+    data: Path | None = None, scheduler: str | None = None, workers: int | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """BUILD compiled and run; {"engines": {"hls": {...}, "rtl": {...}}}. engine: "hls", "rtl", "both" of these, or "board"."""
-    read_report(build)
+    options: dict[str, Any] = {"stalls": stalls, "trace": trace, "data": data, "scheduler": scheduler, "workers": workers}
+    return regress([build], samples=samples, seed=seed, engine=engine, ui=ui, **options)["builds"][str(build)]
+
+
+def regress(
+    builds: Sequence[Path], *, samples: int | None, seed: int, data: Path | None, engine: str, stalls: int | None,
+    trace: Path | None, scheduler: str | None, workers: int | None, ui: Ui,
+) -> dict[str, Any]:  # fmt: skip
+    """`sim` of several builds at once: {"builds": {folder: {"engines": ...}}}.
+
+    stalls: seed of random pauses.  trace: waveform to write.  scheduler, workers: as in edgeq.tasks.run.
+    """
     if (engine == "hls" and (trace or stalls is not None)) or (engine == "board" and trace):
         raise EdgeqError("stalls and traces belong to the Verilog", where=f"--engine {engine}", fix="--engine rtl")
-    graph = lower_onnx.load(build / INTEGER_FILE)
-    if samples is None:
-        codes, _ = read_vectors(build, graph)
-    else:
-        codes = graph.input_type.random(np.random.default_rng(seed), samples)
-    with ui.stage(f"reference on {len(codes)} frames"):
-        expected = ReferenceEngine(graph).run(codes)
-    engines = {name: _simulate(name, build, graph, codes, expected, stalls, trace, ui) for name in _engines(engine)}
+    if trace and (scheduler or workers or len(builds) > 1):
+        raise EdgeqError("a trace is that of one simulation", where="--trace", fix="one build, no --scheduler and no --workers")
+    jobs = []
+    for build in builds:
+        report = read_report(build)
+        graph = lower_onnx.load(build / INTEGER_FILE)
+        if samples is None or data:
+            given = given_frames(build, graph, samples, seed, data)
+            frames = regression.Frames(given.codes, labels=given.labels)
+        else:  # codes that no float gives too
+            require_some(samples)
+            frames = regression.Frames(graph.input_type.random(np.random.default_rng(seed), samples))
+        jobs.append(regression.Build(build, graph, frames, report["input"]["pixels_per_beat"], report["cycles_per_frame"]))
+    names = ("hls", "rtl") if engine == "both" else (engine,)
+    found = regression.simulate(
+        jobs, INTEGER_FILE, names, stalls=stalls, trace=trace, scheduler=scheduler, workers=workers, ui=ui
+    )
+    for build, result in zip(builds, found, strict=True):
+        keep_runs(build, result["engines"], stalls, samples=samples, data=data, seed=None if samples is None or data else seed)
+    return {"builds": {str(build): result for build, result in zip(builds, found, strict=True)}}
+
+
+def keep_runs(build: Path, engines: dict[str, dict[str, Any]], stalls: int | None, **options: Any) -> None:
+    """In the build's sim.json, in place of those of the same engine, with or without stalls; and on its page."""
     runs = (records.read(build, "sim") or {"runs": []})["runs"]
     for name, found in engines.items():
         stalled = stalls if name != "hls" else None
-        random = {"samples": samples, "seed": seed} if samples is not None else {}
-        typed = records.command("sim", "BUILD", engine=name, stalls=stalled, **random)
+        typed = records.command("sim", "BUILD", engine=name, stalls=stalled, **options)
         runs = [run for run in runs if (run["engine"], run["stalls"] is None) != (name, stalled is None)]
         runs.append({"engine": name, "stalls": stalled, "command": typed} | found)
     records.write(build, "sim", {"runs": runs})
     build_page.write(build)
-    return {"engines": engines}
 
 
 def prove(build: Path, *, ui: Ui) -> dict[str, Any]:
@@ -374,43 +374,27 @@ def prove(build: Path, *, ui: Ui) -> dict[str, Any]:
     return {"layers": rows}
 
 
-def _engines(engine: str) -> tuple[str, ...]:
-    return ("hls", "rtl") if engine == "both" else (engine,)
+def given_frames(folder: Path, graph: Graph, samples: int | None, seed: int, data: Path | None) -> regression.Frames:
+    """The exported vectors, or else the data file's frames (all, or the first `samples`), or `samples` random ones."""
+    if samples is None and data is None:
+        return regression.Frames(*read_vectors(folder, graph))
+    return frames_of(graph, samples, seed, data)
 
 
-def _simulate(
-    name: str, build: Path, graph: Graph, codes: np.ndarray, expected: np.ndarray, stalls: int | None, trace: Path | None, ui: Ui
-) -> dict[str, Any]:
-    engine: HlsEngine | VerilatorEngine | BoardEngine
-    with ui.stage(f"{name}: compiling"):
-        if name == "rtl":
-            kind = trace.suffix[1:] if trace else ""
-            beat = read_report(build)["input"]["pixels_per_beat"]
-            engine = rtl = VerilatorEngine(build / "rtl", graph.input_type, graph.types()[graph.output], trace=kind, beat=beat)
-            run = partial(rtl.run, stalls=stalls, trace=trace)
-        elif name == "board":
-            engine = whole = BoardEngine(build)
-            run = partial(whole.run, stalls=stalls)
-        else:
-            engine = hls = HlsEngine(build / "hls")
-            run = partial(hls.run)
-    with ui.stage(f"{name}: running {len(codes)} frames"):
-        found = compare(expected, run(codes), graph.output)
-    found["frames_per_second"] = engine.frames_per_second
-    if isinstance(engine, BoardEngine):
-        found["counters"] = engine.counters
-    if isinstance(engine, VerilatorEngine) and stalls is None:  # cycles under random stalls are chance
-        found |= {"latency_cycles": engine.latency_cycles, "cycles_per_frame": engine.cycles_per_frame}
-    return found
+def frames_of(graph: Graph, samples: int | None, seed: int, data: Path | None) -> regression.Frames:
+    """The data file's first frames, None for all, or random legal codes and floats that stand for them."""
+    if samples is not None:
+        require_some(samples)
+    if data:
+        given = load_data(data, samples)
+        return regression.Frames(*qonnx.given_inputs(graph, given.x), given.y)
+    assert samples is not None
+    return regression.Frames(*qonnx.random_inputs(graph, samples, seed))
 
 
-def frames_of(graph: Graph, samples: int, seed: int, data: Path | None) -> tuple[np.ndarray, np.ndarray]:
-    """(codes, floats): the data file's first frames, or random legal codes and floats that stand for them."""
+def require_some(samples: int) -> None:
     if samples < 1:
         raise EdgeqError(f"{samples} samples were asked for", where="--samples", fix="1 or more")
-    if data:
-        return qonnx.given_inputs(graph, load_data(data, samples).x)
-    return qonnx.random_inputs(graph, samples, seed)
 
 
 def read_record(folder: Path) -> dict[str, Any]:

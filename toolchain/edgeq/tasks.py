@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import os
 import re
 import sys
@@ -43,6 +44,7 @@ POLL_SECONDS = 1.0
 AHEAD = 4
 """Items at the scheduler, a thread of the cluster."""
 MAX_FOLDER_BYTES = 1 << 28
+OTHERS = "others"
 PACKAGES = ("edgeq", "numpy", "onnxruntime", "dask", "distributed")
 """Of one version everywhere, and Python x.y; the scheduler too unpickles what it hands on."""
 
@@ -53,10 +55,14 @@ _worker = False
 
 @dataclass(frozen=True)
 class Folder:
-    """What tasks read of a folder: the files and folders `names` in it, those that there are."""
+    """What tasks read of a folder: the files and folders `names` in it, those that there are.
+
+    others: files from elsewhere, which a task finds with `found`.
+    """
 
     path: Path
     names: tuple[str, ...]
+    others: tuple[Path, ...] = ()
 
     def contents(self) -> dict[str, bytes]:
         """Path in the folder -> bytes. Raises EdgeqError above MAX_FOLDER_BYTES."""
@@ -64,11 +70,18 @@ class Folder:
         for path in itertools.chain.from_iterable([top, *sorted(top.rglob("*"))] for top in map(self.path.joinpath, self.names)):
             if path.is_file():
                 found[path.relative_to(self.path).as_posix()] = path.read_bytes()
+        found |= {f"{OTHERS}/{path.name}": path.read_bytes() for path in self.others}
         size = sum(map(len, found.values()))
         if size > MAX_FOLDER_BYTES:
             what = f"{size:,} bytes would go to every worker; the limit is {MAX_FOLDER_BYTES:,}"
             raise EdgeqError(what, where=str(self.path), fix="run without --scheduler")
         return found
+
+
+def found(folder: Path, other: Path) -> Path:
+    """Where a task whose folder is `folder` reads one of the files from elsewhere: `other` itself on the machine that has it."""
+    sent = folder / OTHERS / other.name
+    return sent if sent.is_file() else other
 
 
 def run(
@@ -97,16 +110,17 @@ def run(
     with ui.progress(title, len(items)) as advance:
         results: list[R] = []
         if not scheduler and (count < 2 or not workers):
-            whole = count < 2 or (seconds is not None and seconds * len(items) < CLUSTER_SECONDS)
-            began = time.perf_counter()
+            pace, began = seconds, time.perf_counter()
             for i, item in enumerate(items):
-                spent = time.perf_counter() - began
-                pace = seconds if seconds is not None else spent / max(i, 1)
-                tried = seconds is not None or (i and spent > TRIAL_SECONDS)
-                if not whole and tried and pace * (len(items) - i) > CLUSTER_SECONDS:
+                left = len(items) - i
+                if count > 1 and left > 1 and pace is not None and pace * left > CLUSTER_SECONDS:
                     break
+                start = time.perf_counter()
                 results.append(function(item, folders[i].path) if folders else function(item))
+                now = time.perf_counter()
                 advance()
+                if seconds is None and now > began + TRIAL_SECONDS and (i or now > start + CLUSTER_SECONDS):
+                    pace = min(pace or math.inf, now - start)  # not the first one's, which also loads and imports
         done = len(results)
         if done < len(items):
             with _client(scheduler, min(count, len(items) - done), ui) as client:

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -23,7 +22,7 @@ import numpy as np
 from edgeq.engines.ort import OrtEngine
 from edgeq.engines.reference import ReferenceEngine
 from edgeq.errors import EdgeqError
-from edgeq.frontend.ends import input_floats, read_lanes
+from edgeq.frontend.ends import apply_tail, input_floats, read_lanes
 from edgeq.frontend.exact import SIGN, boundaries
 from edgeq.frontend.execute import QonnxEngine
 from edgeq.frontend.load import load_model
@@ -33,75 +32,162 @@ from edgeq.lower import onnx as lower_onnx
 if TYPE_CHECKING:
     from torch import nn
 
-Stage = Callable[[str], AbstractContextManager[None]]
+BATCH = 64
+"""Frames of one call of an integer engine; a first difference is looked for among so many."""
 
 
-def compare(expected: np.ndarray, found: np.ndarray, name: str) -> dict[str, Any]:
-    """Exact comparison of an integer engine's output [N, ...] with the reference's, as a result for the report.
+@dataclass
+class Tally:
+    """What the comparison of one engine has found so far. first: the first difference, with the number of its frame."""
 
-    Raises EdgeqError where the expected output is constant: such a comparison proves nothing.
-    """
-    require_varied(expected, name)
-    if expected.shape != found.shape:
-        raise EdgeqError(f"the output has shape {found.shape}, the reference {expected.shape}", where=name)
-    differ = expected != found
-    result: dict[str, Any] = {
-        "mismatches": int(differ.sum()), "near_ties": 0, "max_tie_distance": 0.0, "values": int(expected.size),
-        "frames": len(expected),
-    }  # fmt: skip
-    if differ.any():
-        index = tuple(int(i) for i in np.argwhere(differ)[0])
-        result["first_difference"] = {
-            "operator": name, "element": list(index), "expected": int(expected[index]), "found": int(found[index])
+    mismatches: int = 0
+    near_ties: int = 0
+    max_tie_distance: float = 0.0
+    values: int = 0
+    frames: int = 0
+    seconds: float = 0.0
+    """That the engine itself took."""
+    first: dict[str, Any] | None = None
+
+    def add(self, wrong: np.ndarray, ties: int, distance: float, describe: Callable[[tuple[int, ...]], dict[str, Any]]) -> None:
+        """wrong: bool, one a compared value; describe(index) of the first one is kept."""
+        self.mismatches += int(wrong.sum())
+        self.near_ties += ties
+        self.max_tie_distance = max(self.max_tie_distance, distance)
+        self.values += wrong.size
+        if wrong.any() and self.first is None:
+            self.first = describe(tuple(int(i) for i in np.argwhere(wrong)[0]))
+
+    def merge(self, later: Tally) -> None:
+        """Adds what was found on later frames."""
+        for name in ("mismatches", "near_ties", "values", "frames", "seconds"):
+            setattr(self, name, getattr(self, name) + getattr(later, name))
+        self.max_tie_distance = max(self.max_tie_distance, later.max_tie_distance)
+        self.first = self.first or later.first
+
+    def result(self) -> dict[str, Any]:
+        """As verify.json has it."""
+        found: dict[str, Any] = {
+            "mismatches": self.mismatches, "near_ties": self.near_ties, "max_tie_distance": self.max_tie_distance,
+            "values": self.values, "frames": self.frames,
+            "frames_per_second": round(self.frames / max(self.seconds, 1e-9), 1),
         }  # fmt: skip
-    return result
+        return found | ({"first_difference": self.first} if self.first else {})
 
 
-def require_varied(expected: np.ndarray, name: str) -> None:
-    if expected.size == 0 or np.all(expected == expected.ravel()[0]):
+@dataclass
+class Part:
+    """What all engines gave for some frames.
+
+    lo, hi: of the reference's outputs; right: frames that an engine put in their class; facts: what else there is to say of an
+    engine; seconds: that all this took.
+    """
+
+    tallies: dict[str, Tally]
+    lo: int
+    hi: int
+    right: dict[str, int] = field(default_factory=dict)
+    facts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def merge(self, later: Part) -> None:
+        """Adds what was found on later frames; of the facts, counters are added, and the others are those of the first frames."""
+        for name, tally in later.tallies.items():
+            self.tallies[name].merge(tally)
+        for name, facts in later.facts.items():
+            for counter, count in facts.get("counters", {}).items():
+                self.facts[name]["counters"][counter] += count
+        self.lo, self.hi = min(self.lo, later.lo), max(self.hi, later.hi)
+        self.right = {name: count + later.right[name] for name, count in self.right.items()}
+
+    def accuracy(self) -> dict[str, float]:
+        """Share of the frames that each engine put in their class."""
+        return {name: count / next(iter(self.tallies.values())).frames for name, count in self.right.items()}
+
+
+def merged(parts: Iterable[Part], name: str) -> Part:
+    """The parts of one data set, in order, as one.
+
+    name: of the output. Raises EdgeqError where the reference's output is constant: such a comparison proves nothing.
+    """
+    first, *others = parts
+    for part in others:
+        first.merge(part)
+    if first.lo == first.hi:
+        frames = next(iter(first.tallies.values())).frames
         raise EdgeqError(
-            f"the reference's output is constant over {len(expected)} frames, so a comparison proves nothing", where=name,
+            f"the reference's output is constant over {frames} frames, so a comparison proves nothing", where=name,
             fix="more samples, or real data with --data",
         )  # fmt: skip
+    return first
 
 
-def verify_engines(
-    graph: Graph, integer_path: Path, qonnx_path: Path, module: nn.Module | None, codes: np.ndarray, floats: np.ndarray,
-    stage: Stage = lambda _: nullcontext(),
-) -> dict[str, dict[str, Any]]:  # fmt: skip
-    """Every engine that applies against the numpy reference: {engine: result}.
+def compare(expected: np.ndarray, found: np.ndarray, name: str, start: int = 0) -> Tally:
+    """Exact comparison of an integer engine's output [N, ...] with the reference's, for frames `start` and on."""
+    if expected.shape != found.shape:
+        raise EdgeqError(f"the output has shape {found.shape}, the reference {expected.shape}", where=name)
+    tally = Tally(frames=len(expected))
 
-    codes: int64 [N, *input shape]; floats: what the source reads as these codes. A result holds mismatches, near_ties,
-    max_tie_distance (in codes), values, frames, frames_per_second and, where something differs, first_difference.
+    def describe(at: tuple[int, ...]) -> dict[str, Any]:
+        element = [start + at[0], *at[1:]]
+        return {"operator": name, "element": element, "expected": int(expected[at]), "found": int(found[at])}
+
+    tally.add(expected != found, 0, 0.0, describe)
+    return tally
+
+
+def classified(outputs: np.ndarray, labels: np.ndarray) -> int:
+    """Frames whose largest output is the label's. outputs: [N, ...], floats behind the tail; labels: [N]."""
+    return int(np.count_nonzero(outputs.reshape(len(outputs), -1).argmax(axis=1) == labels))
+
+
+class Engines:
+    """Every engine that applies to an export, ready to run: reference, onnxruntime, qonnx and, with a module, pytorch.
+
+    threads: of onnxruntime's sessions, 0 for one a core.
     """
-    if graph.meta["input"]["kind"] == "integer":
-        floats = input_floats(graph, codes)  # the values of the grid itself, whatever data they were rounded from
-    results: dict[str, dict[str, Any]] = {}
-    reference = ReferenceEngine(graph)
-    with stage(f"reference on {len(codes)} frames"):
-        expected, seconds = timed(lambda: reference.run(codes))
-    results["reference"] = compare(expected, expected, graph.output) | rate(codes, seconds)
-    with stage("onnxruntime"):
-        engine = OrtEngine(integer_path)
-        found, seconds = timed(lambda: engine.run(codes))
-        results["onnxruntime"] = compare(expected, found, graph.output) | rate(codes, seconds)
-        if results["onnxruntime"]["mismatches"]:
-            results["onnxruntime"]["first_difference"] = first_difference(graph, codes)
-    with stage("qonnx, operator by operator"):
-        results["qonnx"] = verify_qonnx(graph, qonnx_path, codes, floats)
-    if module is not None:
-        with stage("PyTorch, operator by operator"):
-            results["pytorch"] = verify_module(graph, module, codes, floats)
-    return results
+
+    def __init__(
+        self, graph: Graph, integer_path: Path, qonnx_path: Path, module: nn.Module | None = None, threads: int = 0
+    ) -> None:
+        self.graph, self.module = graph, module
+        self.reference, self.ort = ReferenceEngine(graph), OrtEngine(integer_path, threads, BATCH)
+        self.qonnx = QonnxEngine(load_model(qonnx_path), threads)
+
+    def check(self, codes: np.ndarray, floats: np.ndarray, labels: np.ndarray | None = None, start: int = 0) -> Part:
+        """All engines on frames `start` and on.
+
+        codes: int64 [N, *input shape]; floats: what the source reads as these codes; labels: [N], for the accuracy. The same
+        frames in other parts give the same in all as long as the parts have whole batches (`batch`), but for the last.
+        """
+        graph = self.graph
+        given = floats
+        if graph.meta["input"]["kind"] == "integer":
+            floats = input_floats(graph, codes)  # the values of the grid itself, whatever data they were rounded from
+        expected, reference_seconds = timed(lambda: self.reference.run(codes))
+        found, ort_seconds = timed(lambda: self.ort.run(codes))
+        tallies = {
+            name: compare(expected, y, graph.output, start) for name, y in (("reference", expected), ("onnxruntime", found))
+        }
+        tallies["reference"].seconds, tallies["onnxruntime"].seconds = reference_seconds, ort_seconds
+        if first := tallies["onnxruntime"].first:
+            batch = (first["element"][0] - start) // BATCH * BATCH
+            first = first_difference(graph, codes[batch : batch + BATCH])
+            first["element"][0] += start + batch
+            tallies["onnxruntime"].first = first
+        tallies["qonnx"] = verify_qonnx(graph, self.qonnx, codes, floats, start)
+        if self.module is not None:
+            tallies["pytorch"] = verify_module(graph, self.module, codes, floats, start)
+        right = {}
+        if labels is not None:
+            outputs = {"onnxruntime": apply_tail(graph, found), "qonnx": self.qonnx.run(given)}
+            right = {name: classified(y, labels) for name, y in outputs.items()}
+        return Part(tallies, int(expected.min()), int(expected.max()), right)
 
 
 def timed(action: Callable[[], np.ndarray]) -> tuple[np.ndarray, float]:
     start = time.perf_counter()
     return action(), time.perf_counter() - start
-
-
-def rate(codes: np.ndarray, seconds: float) -> dict[str, float]:
-    return {"frames_per_second": round(len(codes) / max(seconds, 1e-9), 1)}
 
 
 def first_difference(graph: Graph, codes: np.ndarray) -> dict[str, Any]:
@@ -137,39 +223,14 @@ def needed(graph: Graph, last: int) -> list[Any]:
 
 
 @dataclass
-class Tally:
-    """What the comparison of one float engine has found so far."""
-
-    mismatches: int = 0
-    near_ties: int = 0
-    max_tie_distance: float = 0.0
-    values: int = 0
-    first: dict[str, Any] | None = None
-
-    def add(self, wrong: np.ndarray, ties: int, distance: float, describe: Callable[[tuple[int, ...]], dict[str, Any]]) -> None:
-        """wrong: bool, one a compared value; describe(index) of the first one is kept."""
-        self.mismatches += int(wrong.sum())
-        self.near_ties += ties
-        self.max_tie_distance = max(self.max_tie_distance, distance)
-        self.values += wrong.size
-        if wrong.any() and self.first is None:
-            self.first = describe(tuple(int(i) for i in np.argwhere(wrong)[0]))
-
-    def result(self, codes: np.ndarray, seconds: float) -> dict[str, Any]:
-        found: dict[str, Any] = {
-            "mismatches": self.mismatches, "near_ties": self.near_ties, "max_tie_distance": self.max_tie_distance,
-            "values": self.values, "frames": len(codes),
-        }  # fmt: skip
-        return found | rate(codes, seconds) | ({"first_difference": self.first} if self.first else {})
-
-
-@dataclass
 class Comparer:
     """One float engine against the reference's integers, batch by batch in the order of the frames."""
 
     graph: Graph
     codes: np.ndarray
     floats: np.ndarray
+    offset: int = 0
+    """The number of the first frame."""
     tally: Tally = field(default_factory=Tally)
     start: int = 0
     values: dict[str, np.ndarray] = field(default_factory=dict)
@@ -280,6 +341,11 @@ class Comparer:
         self.tally.add(wrong[: len(values)], int(ties[: len(values)].sum()), distance, describe)
         return wanted.reshape(y.shape)
 
+    def result(self, began: float) -> Tally:
+        """The tally, of an engine that began at this time."""
+        self.tally.frames, self.tally.seconds = len(self.codes), time.perf_counter() - began - self.seconds
+        return self.tally
+
     def _padded(self, v: np.ndarray, count: int) -> np.ndarray:
         """A model exported for a fixed batch repeats the last frame."""
         return v if len(v) == count else np.concatenate([v, np.repeat(v[-1:], count - len(v), axis=0)])
@@ -288,7 +354,7 @@ class Comparer:
         node = self.makers.get(record["tensor"])
         return {
             "operator": node.name if node else self.graph.input, "source": source,
-            "element": [self.start + at[0], *at[1:]], "expected": expected, "found": found,
+            "element": [self.offset + self.start + at[0], *at[1:]], "expected": expected, "found": found,
         }  # fmt: skip
 
 
@@ -297,10 +363,9 @@ def per_channel(values: list[Any], v: np.ndarray) -> np.ndarray:
     return np.array(values, dtype=object).reshape(-1, *(1,) * (v.ndim - 2)) if len(values) > 1 else np.array(values, dtype=object)
 
 
-def verify_qonnx(graph: Graph, path: Path, codes: np.ndarray, floats: np.ndarray) -> dict[str, Any]:
-    """The QONNX file, node by node, against the reference's integers."""
-    engine = QonnxEngine(load_model(path))
-    comparer = Comparer(graph, codes, floats)
+def verify_qonnx(graph: Graph, engine: QonnxEngine, codes: np.ndarray, floats: np.ndarray, start: int = 0) -> Tally:
+    """The QONNX file, node by node, against the reference's integers on frames `start` and on."""
+    comparer = Comparer(graph, codes, floats, start)
     records, tail = graph.meta["real"], graph.meta["tail"]
     seen = set()
     began = time.perf_counter()
@@ -314,11 +379,11 @@ def verify_qonnx(graph: Graph, path: Path, codes: np.ndarray, floats: np.ndarray
         return y
 
     size = engine.batch
-    for start in range(0, len(codes), size):
-        comparer.begin(start, size)
-        engine.run(floats[start : start + size], feed)
+    for at in range(0, len(codes), size):
+        comparer.begin(at, size)
+        engine.run(floats[at : at + size], feed)
     require_all(graph, seen)
-    return comparer.tally.result(codes, time.perf_counter() - began - comparer.seconds)
+    return comparer.result(began)
 
 
 def require_all(graph: Graph, seen: set[str]) -> None:
@@ -329,8 +394,8 @@ def require_all(graph: Graph, seen: set[str]) -> None:
         raise EdgeqError(f"the QONNX file makes no tensor {missing[0]!r}", fix=fix)
 
 
-def verify_module(graph: Graph, module: nn.Module, codes: np.ndarray, floats: np.ndarray) -> dict[str, Any]:
-    """A Brevitas module under PyTorch against the reference's integers.
+def verify_module(graph: Graph, module: nn.Module, codes: np.ndarray, floats: np.ndarray, start: int = 0) -> Tally:
+    """A Brevitas module under PyTorch against the reference's integers on frames `start` and on.
 
     Activation quantizers are matched with the graph's in the order in which they run, layers with weights likewise.
     """
@@ -338,7 +403,7 @@ def verify_module(graph: Graph, module: nn.Module, codes: np.ndarray, floats: np
     from edgeq.frontend.brevitas import ModuleEngine
 
     engine = ModuleEngine(module)
-    comparer = Comparer(graph, codes, floats)
+    comparer = Comparer(graph, codes, floats, start)
     real, tail = graph.meta["real"], graph.meta["tail"]
     quantizers = graph.meta["quantizers"]
     sources = {record["tensor"]: source for source, record in reversed(real.items())}
@@ -359,17 +424,17 @@ def verify_module(graph: Graph, module: nn.Module, codes: np.ndarray, floats: np
         return comparer.compare(layers[index], real[layers[index]], y, np.zeros(1) if bias is None else bias)
 
     batches, began = 0, time.perf_counter()
-    for start in range(0, len(codes), size):
-        comparer.begin(start, size)
+    for at in range(0, len(codes), size):
+        comparer.begin(at, size)
         shape = (-1, *graph.meta["input"]["shape"])
-        y = engine.run(floats[start : start + size].reshape(shape).astype(np.float32), quantizer, layer)
+        y = engine.run(floats[at : at + size].reshape(shape).astype(np.float32), quantizer, layer)
         batches += 1
         if not tail["softmax"]:
             comparer.compare(tail["source"], tail, y)
     for kind, wanted in (("quantizers", len(quantizers)), ("layers", len(layers))):
         if calls[kind] != wanted * batches:
             raise _unmatched(kind, wanted)
-    return comparer.tally.result(codes, time.perf_counter() - began - comparer.seconds)
+    return comparer.result(began)
 
 
 def _unmatched(kind: str, wanted: int) -> EdgeqError:

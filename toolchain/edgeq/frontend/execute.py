@@ -26,20 +26,31 @@ BATCHED = {"Reshape": 1, "Resize": 3}
 """Operators with the batch in a constant operand, and its index."""
 
 
+def batch_of(model: onnx.ModelProto) -> int:
+    """Frames of a model that are run at once: those that it was exported for, or BATCH where that is 1 or open."""
+    frames = _shape(_source(model))[0]
+    return frames if frames > 1 else BATCH
+
+
 def execute(path: Path, floats: np.ndarray) -> np.ndarray:
     """The model's float output for float32 [N, *input shape]."""
     return QonnxEngine(load_model(path)).run(floats)
 
 
 class QonnxEngine:
-    """A QONNX model, ready to run. Raises EdgeqError where `qonnx` cannot execute it."""
+    """A QONNX model, ready to run. Raises EdgeqError where `qonnx` cannot execute it.
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    threads: of onnxruntime's sessions, 0 for one a core.
+    """
+
+    def __init__(self, model: onnx.ModelProto, threads: int = 0) -> None:
+        self._threads = threads
         self._opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 13)
         self._constants = {t.name: to_array(t) for t in model.graph.initializer}
-        (source,) = (i for i in model.graph.input if i.name not in self._constants)
+        source = _source(model)
         self._input, self._output = source.name, model.graph.output[0].name
-        self._shape = [d.dim_value for d in source.type.tensor_type.shape.dim]
+        self._shape = _shape(source)
+        self.batch = batch_of(model)
         self._dtype = helper.tensor_dtype_to_np_dtype(source.type.tensor_type.elem_type)
         self._nodes: list[tuple[onnx.NodeProto, Callable[[dict[str, np.ndarray]], np.ndarray]]] = []
         waiting = list(model.graph.node)
@@ -83,7 +94,7 @@ class QonnxEngine:
         def call(context: dict[str, np.ndarray]) -> np.ndarray:
             feeds = {name: context[name] for name in node.input if name}
             if not sessions:
-                sessions.append(_session(single, feeds, self._opset))
+                sessions.append(_session(single, feeds, self._opset, self._threads))
             target = node.input[loose] if loose is not None and len(node.input) > loose else ""
             if target and self._frames() == 1 and feeds[target][:1].tolist() == [1]:  # one frame was exported, a batch is run
                 frames = len(context[node.input[0]])
@@ -91,11 +102,6 @@ class QonnxEngine:
             return sessions[0].run(None, feeds)[0]
 
         return call
-
-    @property
-    def batch(self) -> int:
-        """Frames that are run at once."""
-        return BATCH if self._frames() == 1 else self._frames()
 
     def _frames(self) -> int:
         """Frames a call that the model was exported for; an open batch counts as 1."""
@@ -127,7 +133,18 @@ class QonnxEngine:
         return context[self._output]
 
 
-def _session(node: onnx.NodeProto, feeds: dict[str, np.ndarray], opset: int) -> onnxruntime.InferenceSession:
+def _source(model: onnx.ModelProto) -> onnx.ValueInfoProto:
+    """The input that is no constant."""
+    constants = {t.name for t in model.graph.initializer}
+    (source,) = (i for i in model.graph.input if i.name not in constants)
+    return source
+
+
+def _shape(source: onnx.ValueInfoProto) -> list[int]:
+    return [d.dim_value for d in source.type.tensor_type.shape.dim]
+
+
+def _session(node: onnx.NodeProto, feeds: dict[str, np.ndarray], opset: int, threads: int) -> onnxruntime.InferenceSession:
     """Constants are inputs too, as in qonnx: as initializers they would be packed for kernels that sum in another order."""
     infos = [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), None) for n, a in feeds.items()]
     graph = helper.make_graph([node], "node", infos, [helper.make_empty_tensor_value_info(node.output[0])])
@@ -135,6 +152,7 @@ def _session(node: onnx.NodeProto, feeds: dict[str, np.ndarray], opset: int) -> 
     model.ir_version = IR_VERSION
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = threads
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
