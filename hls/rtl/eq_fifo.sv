@@ -1,6 +1,6 @@
-// First in, first out, between two streams. It holds Depth words or a few more, so it can take a whole frame while another
-// branch is behind. It gives no credits (eq_outfifo).
-// Latency 1 cycle up to 64 words, 3 cycles above (block RAM); one word a cycle.
+// First in, first out, between two streams: Depth words, and 4 more above 64. The exact schedule of a network says how many it
+// needs. It gives no credits (eq_outfifo).
+// Latency 1 cycle up to 64 words, 3 cycles above (block RAM); one word a cycle from 2 words on, one in two cycles with 1.
 module eq_fifo #(
   /// Bits of a word.
   parameter int unsigned Width = 8,
@@ -31,7 +31,7 @@ module eq_fifo #(
   if (Depth <= 64) begin : gen_small
     eq_outfifo #(
       .Width(Width),
-      .Depth(Depth < 2 ? 2 : Depth)
+      .Depth(Depth)
     ) u_fifo (
       .clk_i,
       .rst_ni,

@@ -14,7 +14,7 @@ from edgeq.errors import EdgeqError
 
 if TYPE_CHECKING:
     from edgeq.fold import Fold
-    from edgeq.hardware import Cost, HlsCall, RtlInstance
+    from edgeq.hardware import Cost, HlsCall, RtlInstance, Stage
     from edgeq.lower.onnx import Body
 
 Draw = Callable[[int, int], int]
@@ -155,8 +155,12 @@ class Op(ABC):
         """The SystemVerilog module, its parameters, memory images and generated sources."""
 
     @abstractmethod
+    def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
+        """Its control, cycle by cycle: the first stage takes the inputs, each next one what the one before it emits."""
+
     def cycles(self, fold: Fold, *xs: IntType) -> int:
-        """Clock cycles a frame at steady state, were the operator alone."""
+        """Clock cycles a frame at steady state, were the operator alone: here those of the stage that is busy longest."""
+        return max(stage.busy for stage in self.schedule(fold, *xs))
 
     @abstractmethod
     def cost(self, fold: Fold, *xs: IntType) -> Cost:

@@ -54,6 +54,16 @@ def memory_cost(width: int, depth: int, rom: bool = False, block: bool = False) 
     return Cost(bram36=min(whole, halves))
 
 
+def memory_room(width: int, depth: int) -> int:
+    """The most words that cost no more memory than `depth` words do."""
+    if depth <= LUT_RAM_DEPTH:
+        return ceil(depth / 32) * 32
+    room = ceil(depth / 512) * 512
+    while memory_cost(width, room + 512) == memory_cost(width, depth):
+        room += 512
+    return room
+
+
 @dataclass(frozen=True)
 class RtlInstance:
     """One module of the RTL library (or a generated one) with its parameters.
@@ -75,6 +85,49 @@ class RtlInstance:
     memories: dict[str, str] = field(default_factory=dict)
     notes: dict[str, int | str | bool] = field(default_factory=dict)
     pictures: dict[str, str] = field(default_factory=dict)
+
+
+READ, TAKE, EMIT = 1, 2, 4
+"""What a step of a `Stage` does."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of an operator's control: the same steps every frame, one after the other, each as soon as it can.
+
+    walk: what each step of a frame does. A step that READs waits for the next beat of every input and keeps it; one that TAKEs
+    hands it back at its end; one that EMITs gives a beat to the FIFO behind the stage.
+    cycles: of a step.  latency: from the last cycle of a step to the cycle in which its beat is pushed into that FIFO.
+    depth: its words; every step, with or without EMIT, waits for a free one (a credit). None: it never fills.
+    back: cycles from the one in which a word leaves the FIFO to the one in which its credit can be used.
+    A beat can be read a cycle after its push. What the values are has no part in it.
+    """
+
+    walk: bytes
+    depth: int | None
+    latency: int = 0
+    cycles: int = 1
+    back: int = 1
+
+    @property
+    def busy(self) -> int:
+        """Cycles a frame, if nothing held it up."""
+        return len(self.walk) * self.cycles
+
+    @property
+    def emitted(self) -> int:
+        """Beats a frame."""
+        return sum(step & EMIT > 0 for step in self.walk)
+
+    @property
+    def taken(self) -> int:
+        """Beats a frame of each input."""
+        return sum(step & TAKE > 0 for step in self.walk)
+
+    @staticmethod
+    def each(beats: int, depth: int | None, latency: int = 0, cycles: int = 1) -> Stage:
+        """A beat out for every beat in."""
+        return Stage(bytes([READ | TAKE | EMIT]) * beats, depth, latency, cycles)
 
 
 @dataclass(frozen=True)

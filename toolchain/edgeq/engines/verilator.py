@@ -47,7 +47,9 @@ class VerilatorEngine:
     Memory images are read when it runs, so networks that differ in folded weights alone share one compilation.
 
     After a run: latency_cycles, from the end of reset to the first output; cycles_per_frame, between the last beats of the last
-    two frames (of one frame: all its cycles); frames_per_second of the simulation itself.
+    two frames (of one frame: all its cycles); frames_per_second of the simulation itself; input_cycles and output_cycles, the
+    cycle of each beat.  silence: cycles without a beat after which the design counts as
+    stopped; None: eight million.
     Raises EdgeqError where Verilator or g++ is missing or fails, and where the design stops.
     """
 
@@ -58,6 +60,8 @@ class VerilatorEngine:
         self.latency_cycles = 0
         self.cycles_per_frame = 0
         self.frames_per_second = 0.0
+        self.silence: int | None = None
+        self.input_cycles = self.output_cycles = np.zeros(0, np.int64)
         self._sources = [design / name for name in (design / FILE_LIST).read_text().split()]
         if lut6:  # the primitives that generated layers are made of
             self._sources.append(Path(str(files("edgeq.hls").joinpath("sim/unisim.sv"))))
@@ -69,10 +73,13 @@ class VerilatorEngine:
         name = key([*self._tools.versions, *self._flags, self._harness, *(part for pair in parts for part in pair)])
         self.simulator = cached("verilator", name, self._build) / SIMULATOR
 
-    def run(self, x: np.ndarray, stalls: int | None = None, trace: Path | None = None) -> np.ndarray:
+    def run(
+        self, x: np.ndarray, stalls: int | None = None, trace: Path | None = None, pauses: np.ndarray | None = None
+    ) -> np.ndarray:
         """x: int64 [N, *input shape] -> int64 [N, *output shape].
 
-        stalls: seed of random pauses on both sides.  trace: waveform to write, of the format that was asked for.
+        stalls: seed of random pauses on both sides.  pauses: uint8 [cycles], repeated: 1 pauses the input, 2 the output, 3 both.
+        trace: waveform to write, of the format that was asked for.
         """
         if not self.input.admits(x):
             raise EdgeqError(f"the input does not fit {self.input}")
@@ -82,15 +89,28 @@ class VerilatorEngine:
         with tempfile.TemporaryDirectory(prefix="edgeq-rtl-") as scratch:
             source, sink = Path(scratch) / "in", Path(scratch) / "out"
             source.write_bytes(_beats(x, self.input, self.beat))
-            command = [self.simulator, source, sink, len(x), self.input.pixels // self.beat, self.output.pixels]
-            command += [-1 if stalls is None else stalls] + ([trace.resolve()] if trace else [])
+            beats = [len(x) * (self.input.pixels // self.beat), len(x) * self.output.pixels]
+            command = [self.simulator, source, sink, len(x), *(count // len(x) for count in beats)]
+            options: dict[str, object] = {"cycles": Path(scratch) / "cycles"}
+            if self.silence is not None:
+                options["silence"] = self.silence
+            if stalls is not None:
+                options["seed"] = stalls
+            if pauses is not None:
+                options["pauses"] = Path(scratch) / "pauses"
+                (Path(scratch) / "pauses").write_bytes(pauses.astype(np.uint8).tobytes())
+            if trace:
+                options["trace"] = trace.resolve()
             # Memory images are named relative to the design.
-            done = subprocess.run([str(part) for part in command], cwd=self.design, capture_output=True, text=True)
+            words = [*map(str, command), *(f"{name}={value}" for name, value in options.items())]
+            done = subprocess.run(words, cwd=self.design, capture_output=True, text=True)
             if done.returncode:
                 how = "stopped" if done.returncode == SILENT else f"failed (exit code {done.returncode})"
                 raise EdgeqError(f"the simulated Verilog {how}: {_tail(done)}", where=str(self.design))
             record = json.loads(done.stdout.splitlines()[-1])
             y = _frames(sink.read_bytes(), self.output, len(x))
+            cycles = np.fromfile(Path(scratch) / "cycles", np.uint64).astype(np.int64)
+            self.input_cycles, self.output_cycles = cycles[: beats[0]], cycles[beats[0] :]
         self.latency_cycles, self.cycles_per_frame = record["latency_cycles"], record["cycles_per_frame"]
         self.frames_per_second = len(x) / max(record["seconds"], 1e-9)
         return y

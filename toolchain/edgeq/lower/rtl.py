@@ -11,18 +11,20 @@ from pathlib import Path
 
 from edgeq.fold import Fold, input_stream
 from edgeq.graph import Graph, IntType
-from edgeq.hardware import Cost, RtlInstance, memory_cost
+from edgeq.hardware import Cost, RtlInstance, memory_cost, memory_room
+from edgeq.schedule import Edge, Network
 
 TOP = "eq_top"
 FILE_LIST = "files.f"
 FORK, FIFO = "eq_fork", "eq_fifo"
-LEAST_FIFO = 32
-"""Words of the smallest FIFO: what a LUT RAM holds anyway. It covers branches whose pipelines differ in length."""
 
 
 @dataclass(frozen=True)
 class Fifo:
-    """A buffer between two operators. depth: words of `width` bits. tensor: what passes it, to input `port` of node `reader`."""
+    """A buffer between two operators. depth: words of `width` bits. tensor: what passes it, to input `port` of node `reader`.
+
+    needed: words without which the network would be slower, given the other FIFOs.  frame: words of a frame.
+    """
 
     name: str
     depth: int
@@ -30,6 +32,8 @@ class Fifo:
     tensor: str
     reader: str
     port: int
+    needed: int
+    frame: int
 
     @property
     def cost(self) -> Cost:
@@ -39,19 +43,26 @@ class Fifo:
 
 @dataclass(frozen=True)
 class Design:
-    """instances: by node, with the file names that were written.  fifos: those between operators."""
+    """instances: by node, with the file names that were written.  fifos: those between operators.  network: their schedule."""
 
     instances: dict[str, RtlInstance]
     fifos: tuple[Fifo, ...]
+    network: Network
+
+    @property
+    def depths(self) -> dict[Edge, int]:
+        """Words of each FIFO."""
+        return {(fifo.reader, fifo.port): fifo.depth for fifo in self.fifos}
 
 
-def lower(graph: Graph, folds: dict[str, Fold], out: Path) -> Design:
+def lower(graph: Graph, folds: dict[str, Fold], out: Path, depths: Mapping[Edge, int] | None = None) -> Design:
     """Writes eq_top.sv, the library files, generated modules and memory images that it needs, and their list files.f.
 
     Top: clk_i, rst_ni (synchronous, active low, at least 16 cycles), streams in_* and out_*, as every operator; a beat of in_*
     holds as many pixels as the fold of its reader says. A tensor with
-    several readers is forked; an input of an operator that waits for several gets a FIFO of at least one frame, which is
-    enough, since no operator needs more than a frame to finish that frame. No name of the model gets into the Verilog.
+    several readers is forked. depths: words of the FIFOs, by the input that each stands in front of, 0 for none; None: where the
+    exact schedule needs one to keep the rate of the slowest operator, with as many words as its memory holds anyway. No name of
+    the model gets into the Verilog.
     """
     types = graph.check()
     out.mkdir(parents=True, exist_ok=True)
@@ -60,7 +71,8 @@ def lower(graph: Graph, folds: dict[str, Fold], out: Path) -> Design:
         label = f"u{index}_{_snake(node.op.kind())}"
         xs = [types[name] for name in node.inputs]
         instances[node.name] = _place(node.op.rtl(folds[node.name], *xs), label)
-    top = _Top(graph, types | {graph.input: input_stream(graph, folds)}, instances)
+    streams, network = types | {graph.input: input_stream(graph, folds)}, Network(graph, folds)
+    top = _Top(graph, streams, instances, network.least_depths() if depths is None else depths, depths is None)
     used = {stem for instance in instances.values() for stem in instance.uses} | set(top.uses)
     names = [f"{stem}.sv" for stem in sorted(library(used))]
     for name in names:
@@ -74,7 +86,7 @@ def lower(graph: Graph, folds: dict[str, Fold], out: Path) -> Design:
             (out / name).write_text(text)
     (out / f"{TOP}.sv").write_text(top.text())
     (out / FILE_LIST).write_text("".join(f"{name}\n" for name in [*names, f"{TOP}.sv"]))
-    return Design(instances, tuple(top.fifos))
+    return Design(instances, tuple(top.fifos), network)
 
 
 def library(stems: set[str]) -> set[str]:
@@ -107,25 +119,31 @@ def _place(instance: RtlInstance, label: str) -> RtlInstance:
 class _Top:
     """Builds eq_top.sv: `text()`, the `fifos` in it and the library modules that it `uses` itself. Stream k carries tensor k."""
 
-    def __init__(self, graph: Graph, types: dict[str, IntType], instances: dict[str, RtlInstance]) -> None:
+    def __init__(
+        self, graph: Graph, types: dict[str, IntType], instances: dict[str, RtlInstance], depths: Mapping[Edge, int], room: bool
+    ) -> None:
+        """depths: words that the FIFOs need.  room: give them what their memories hold."""
         self.fifos: list[Fifo] = []
         self.uses: set[str] = set()
         self._lines: list[str] = []
         self._types = types
         self._ends = (types[graph.input], types[graph.output])
-        readers: dict[str, list[tuple[str, int]]] = {name: [] for name in types}
-        alone = {(node.name, 0) for node in graph.nodes if len(node.inputs) == 1} | {("", 0)}
+        readers: dict[str, list[Edge]] = {name: [] for name in types}
         for node in graph.nodes:
             for port, name in enumerate(node.inputs):
                 readers[name].append((node.name, port))
         readers[graph.output].append(("", 0))  # the output port
 
         streams = {name: f"s{index}" for index, name in enumerate(types)}
-        taps: dict[tuple[str, int], str] = {}
+        taps: dict[Edge, str] = {}
         for name, t in types.items():
             self._declare(streams[name], t)
             for reader, stream in zip(readers[name], self._fork(streams[name], t, len(readers[name])), strict=True):
-                taps[reader] = stream if reader in alone else self._fifo(stream, t, name, *reader)
+                taps[reader] = stream
+                if needed := depths.get(reader, 0):
+                    depth = memory_room(_bits(t), needed) if room else needed
+                    fifo = Fifo(f"u_fifo_{stream}", depth, _bits(t), name, *reader, needed, t.pixels)
+                    taps[reader] = self._fifo(fifo, stream, t)
         source, sink = streams[graph.input], taps["", 0]
         self._lines += [f"  assign {source}_valid = in_valid_i;", f"  assign {source}_data = in_data_i;"]
         self._lines += [f"  assign in_ready_o = {source}_ready;"]
@@ -163,11 +181,10 @@ class _Top:
         self.uses.add(FORK)
         return taps
 
-    def _fifo(self, stream: str, t: IntType, tensor: str, reader: str, port: int) -> str:
-        """A stream behind a FIFO of at least one frame."""
+    def _fifo(self, fifo: Fifo, stream: str, t: IntType) -> str:
+        """The stream behind the FIFO."""
         behind = f"{stream}_fifo"
         self._declare(behind, t)
-        fifo = Fifo(f"u_fifo_{stream}", max(LEAST_FIFO, t.pixels), _bits(t), tensor, reader, port)
         self._instance(FIFO, fifo.name, {"Width": fifo.width, "Depth": fifo.depth}, _ports("in", stream) + _ports("out", behind))
         self.uses.add(FIFO)
         self.fifos.append(fifo)

@@ -10,8 +10,8 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import Cost, RtlInstance
-from edgeq.ops import _cost, _rtl, _sample
+from edgeq.hardware import Cost, RtlInstance, Stage
+from edgeq.ops import _cost, _rtl, _sample, _schedule
 from edgeq.ops._mac import Mac, exact_matmul, integer_sum
 from edgeq.ops._window import output_size, patches
 
@@ -85,6 +85,10 @@ class Convolution(Mac):
     def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
         (x,) = xs
         return _rtl.layer(self, fold, x, self.accumulator_type(x), self.hardware_rows(), self.window(x), self.groups)
+
+    def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
+        (x,) = xs
+        return _schedule.layer(self, fold, x, self.accumulator_type(x), self.hardware_rows(), self.window(x), self.groups)
 
     def folds(self, *xs: IntType) -> list[Fold]:
         return _rtl.folds(xs[0], self.hardware_rows(), self.groups, prod(self.kernel))

@@ -9,8 +9,8 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import Cost, RtlInstance
-from edgeq.ops import _cost, _rtl
+from edgeq.hardware import Cost, RtlInstance, Stage
+from edgeq.ops import _cost, _rtl, _schedule
 from edgeq.ops._mac import Mac, exact_matmul, integer_sum
 
 if TYPE_CHECKING:
@@ -47,6 +47,10 @@ class FullyConnected(Mac):
     def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
         (x,) = xs
         return _rtl.layer(self, fold, x, self.accumulator_type(x), self.weight, None)
+
+    def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
+        (x,) = xs
+        return _schedule.layer(self, fold, x, self.accumulator_type(x), self.weight, None)
 
     def folds(self, *xs: IntType) -> list[Fold]:
         return _rtl.folds(xs[0], self.weight)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from edgeq.fold import Fold
 from edgeq.graph import IntType, Op, range_width
 from edgeq.hardware import LUT_RAM_DEPTH, RtlInstance, memory_image, to_bits
 from edgeq.mst import spanning_tree
-from edgeq.unrolled import Compare, border_masks, estimated_luts, unrolled_sv
+from edgeq.unrolled import Compare, Unrolled, border_masks, estimated_luts, unrolled_sv
 
 if TYPE_CHECKING:
     from edgeq.ops._mac import Mac
@@ -82,7 +82,9 @@ class Post:
 
 @runtime_checkable
 class Fusible(Protocol):
-    """An operator that eq_post.sv can build."""
+    """An operator that eq_post.sv can build. rtl_latency: its cycles there."""
+
+    rtl_latency: int
 
     def rtl_compare(self, channels: int) -> Compare | None:
         """The comparison that it is in hardware, 1 for the code 1 of y; None where it is more than one bit."""
@@ -299,10 +301,26 @@ def layer(
     )
 
 
-def _unrolled(
-    op: Mac, fold: Fold, x: IntType, accumulator: IntType, rows: np.ndarray, window: Window | None, groups: int
-) -> RtlInstance:
-    """A binary layer whose weights are logic: a patch a cycle."""
+_LATENCIES: dict[str, int] = {}
+"""Of the generated trees, by name: a name stands for their whole content."""
+
+
+def unrolled_latency(op: Mac, fold: Fold, rows: np.ndarray, window: Window | None, groups: int) -> int:
+    """Cycles of an unrolled layer's tree, which is generated unless it was before."""
+    tree, _, arguments = _unrolled_tree(op, fold, rows, window, groups)
+    return _LATENCIES[tree] if tree in _LATENCIES else _build(tree, arguments).latency
+
+
+def _build(tree: str, arguments: tuple[Any, ...]) -> Unrolled:
+    unrolled = unrolled_sv(tree, *arguments)
+    _LATENCIES[tree] = unrolled.latency
+    return unrolled
+
+
+def _unrolled_tree(
+    op: Mac, fold: Fold, rows: np.ndarray, window: Window | None, groups: int
+) -> tuple[str, Compare | None, tuple[Any, ...]]:
+    """The name of the tree's module, the comparison built into it, and what `unrolled_sv` takes for it."""
     masks = window.masks() if window else None
     taps = prod(window.kernel) if window else 1
     compare = fusible(op.post).rtl_compare(len(rows)) if op.post else None
@@ -310,8 +328,18 @@ def _unrolled(
     content: list[str | bytes] = [rows.astype(np.int8).tobytes(), str(choices)]
     if compare:
         content += [compare.thresholds.tobytes(), compare.negative.tobytes()]
-    tree = f"eq_tree_{key(content)[:12]}"
-    unrolled = unrolled_sv(tree, rows, fold.form, taps, groups, masks, compare, fold.max_lut_levels, fold.max_depth)
+    arguments = (rows, fold.form, taps, groups, masks, compare, fold.max_lut_levels, fold.max_depth)
+    return f"eq_tree_{key(content)[:12]}", compare, arguments
+
+
+def _unrolled(
+    op: Mac, fold: Fold, x: IntType, accumulator: IntType, rows: np.ndarray, window: Window | None, groups: int
+) -> RtlInstance:
+    """A binary layer whose weights are logic: a patch a cycle."""
+    masks = window.masks() if window else None
+    taps = prod(window.kernel) if window else 1
+    tree, compare, arguments = _unrolled_tree(op, fold, rows, window, groups)
+    unrolled = _build(tree, arguments)
     y, bits = op.finish(accumulator), unrolled.acc_width
     settings = ",\n".join(f"    .{name}({value})" for name, value in window.params().items()) if window else ""
     body = (_WINDOW if window else _VECTOR).format(settings=settings, channels=x.channels)

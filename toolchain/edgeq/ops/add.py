@@ -9,7 +9,7 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import Cost, HlsCall, HlsTable, RtlInstance, memory_image, to_bits
+from edgeq.hardware import Cost, HlsCall, HlsTable, RtlInstance, Stage, memory_image, to_bits
 from edgeq.ops import _cost, _rtl, _sample
 from edgeq.ops.threshold import per_channel
 
@@ -82,8 +82,8 @@ class Add(Op):
             memories={"multipliers.hex": memory_image(to_bits(multipliers, bits))},
         )
 
-    def cycles(self, fold: Fold, *xs: IntType) -> int:
-        return xs[0].pixels
+    def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
+        return (Stage.each(xs[0].pixels, depth=6, latency=3),)
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
         y = self.infer(*xs)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import Cost, HlsCall, RtlInstance
+from edgeq.hardware import Cost, HlsCall, RtlInstance, Stage
 from edgeq.ops import _cost, _rtl, _sample
 
 if TYPE_CHECKING:
@@ -44,8 +44,9 @@ class Argmax(Op):
         params = {"Channels": x.channels, **_rtl.one_input(x), "OutBits": self.infer(x).width}
         return RtlInstance("eq_argmax", params, uses=("eq_argmax",))
 
-    def cycles(self, fold: Fold, *xs: IntType) -> int:
-        return xs[0].pixels
+    def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
+        levels = (xs[0].channels - 1).bit_length()
+        return (Stage.each(xs[0].pixels, depth=levels + 4, latency=levels + 1),)
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
         (x,) = xs

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import Cost, HlsCall, RtlInstance
-from edgeq.ops import _cost, _rtl, _sample
+from edgeq.hardware import Cost, HlsCall, RtlInstance, Stage
+from edgeq.ops import _cost, _rtl, _sample, _schedule
 from edgeq.ops._hls import ap_type, window
 from edgeq.ops._window import output_size, patches
 
@@ -61,8 +61,9 @@ class AveragePool(Op):
         params = window | {"Channels": x.channels} | _rtl.one_input(x) | _rtl.output(self.infer(x))
         return RtlInstance("eq_average_pool", params, uses=("eq_average_pool",))
 
-    def cycles(self, fold: Fold, *xs: IntType) -> int:
-        return self.window(xs[0]).positions
+    def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
+        latency = 1 + _schedule.sum_latency(self.kernel[0] * self.kernel[1])
+        return (_schedule.window(self.window(xs[0]), depth=latency + 4, latency=latency),)
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
         (x,) = xs

@@ -10,7 +10,7 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import Cost, HlsCall, RtlInstance
+from edgeq.hardware import Cost, HlsCall, RtlInstance, Stage
 from edgeq.ops import _cost, _rtl, _sample
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ class Concat(Op):
         channels = {"Channels0": xs[0].channels, "Channels1": xs[1].channels}
         return RtlInstance("eq_concat", channels | _rtl.two_inputs(*xs) | _rtl.output(self.infer(*xs)), uses=("eq_concat",))
 
-    def cycles(self, fold: Fold, *xs: IntType) -> int:
-        return xs[0].pixels
+    def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
+        return (Stage.each(xs[0].pixels, depth=3),)
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
         y = self.infer(*xs)

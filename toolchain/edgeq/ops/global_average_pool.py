@@ -9,8 +9,8 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import Cost, HlsCall, RtlInstance
-from edgeq.ops import _cost, _rtl, _sample
+from edgeq.hardware import Cost, HlsCall, RtlInstance, Stage
+from edgeq.ops import _cost, _rtl, _sample, _schedule
 from edgeq.ops._hls import ap_type
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ class GlobalAveragePool(Op):
         params = {"Pixels": x.pixels, "Channels": x.channels} | _rtl.one_input(x) | _rtl.output(self.infer(x))
         return RtlInstance("eq_global_average_pool", params, uses=("eq_global_average_pool",))
 
-    def cycles(self, fold: Fold, *xs: IntType) -> int:
-        return xs[0].pixels
+    def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
+        return _schedule.whole_frame(xs[0].pixels, depth=4, latency=1)
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
         y = self.infer(*xs)

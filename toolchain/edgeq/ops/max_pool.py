@@ -10,8 +10,8 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import Cost, HlsCall, RtlInstance
-from edgeq.ops import _cost, _rtl, _sample
+from edgeq.hardware import Cost, HlsCall, RtlInstance, Stage
+from edgeq.ops import _cost, _rtl, _sample, _schedule
 from edgeq.ops._hls import window
 from edgeq.ops._window import output_size, patches
 
@@ -102,8 +102,8 @@ class MaxPool(Op):
         params = self.window(x).params() | {"Channels": x.channels} | _rtl.one_input(x)
         return RtlInstance("eq_max_pool", params, uses=("eq_max_pool",))
 
-    def cycles(self, fold: Fold, *xs: IntType) -> int:
-        return self.window(xs[0]).positions
+    def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
+        return (_schedule.window(self.window(xs[0]), depth=6, latency=2),)
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
         (x,) = xs

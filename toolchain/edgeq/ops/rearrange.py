@@ -10,8 +10,8 @@ import numpy as np
 from edgeq.errors import EdgeqError
 from edgeq.fold import Fold
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import Cost, HlsCall, RtlInstance
-from edgeq.ops import _cost, _sample
+from edgeq.hardware import EMIT, READ, TAKE, Cost, HlsCall, RtlInstance, Stage
+from edgeq.ops import _cost, _sample, _schedule
 
 if TYPE_CHECKING:
     from edgeq.lower.onnx import Body
@@ -85,8 +85,10 @@ class Rearrange(Op):
         params = {"Bits": x.width, **ends, "Beat": fold.beat, "Rank": len(axes), "Sizes": sizes, "Strides": strides}
         return RtlInstance("eq_rearrange", params, uses=("eq_rearrange",))
 
-    def cycles(self, fold: Fold, *xs: IntType) -> int:
-        return max(xs[0].pixels // fold.beat, self.infer(*xs).pixels)
+    def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
+        (collect,) = _schedule.whole_frame(xs[0].pixels // fold.beat, depth=2, latency=1, back=0)
+        emit = bytes([READ | EMIT]) * (self.infer(*xs).pixels - 1) + bytes([READ | TAKE | EMIT])
+        return collect, Stage(emit, depth=3)
 
     def input_folds(self, *xs: IntType) -> list[Fold]:
         # A frame is collected before it is emitted, so beats may be of any size; a larger one than these gains nothing.

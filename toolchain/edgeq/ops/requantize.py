@@ -9,7 +9,7 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op, range_width
-from edgeq.hardware import Cost, HlsCall, HlsTable, RtlInstance, to_bits
+from edgeq.hardware import Cost, HlsCall, HlsTable, RtlInstance, Stage, to_bits
 from edgeq.ops import _cost, _rtl, _sample
 from edgeq.ops._hls import rows_a_cycle
 from edgeq.ops.threshold import per_channel
@@ -38,6 +38,7 @@ class Requantize(Op):
     hi: int
 
     elementwise = True
+    rtl_latency = 3
     summary = "dyadic multiplier a channel, half to even or floor, clip"
 
     def product_type(self, x: IntType) -> IntType:
@@ -164,8 +165,8 @@ class Requantize(Op):
         fields = [to_bits(self.multiplier[:, None], multiplier_bits), to_bits(self.offset[:, None], sum_bits)]
         return _rtl.Post.of(2, y, *config, bits=np.hstack(fields))
 
-    def cycles(self, fold: Fold, *xs: IntType) -> int:
-        return xs[0].pixels
+    def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
+        return (Stage.each(xs[0].pixels, depth=6, latency=1 + self.rtl_latency),)
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
         return _cost.pointwise(self, xs[0], self.infer(*xs))

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import Cost, HlsCall, HlsTable, RtlInstance, to_bits
+from edgeq.hardware import Cost, HlsCall, HlsTable, RtlInstance, Stage, to_bits
 from edgeq.ops import _cost, _rtl, _sample
 from edgeq.ops._hls import rows_a_cycle
 from edgeq.unrolled import Compare
@@ -35,6 +35,7 @@ class Threshold(Op):
     step: int = 1
 
     elementwise = True
+    rtl_latency = 2
     summary = "per channel, either slope sign; up to 255 levels"
 
     @property
@@ -134,8 +135,8 @@ class Threshold(Op):
         config = (self.levels, self.base, self.step)
         return _rtl.Post.of(1, self.infer(x), *config, bits=np.hstack([thresholds, to_bits(self.negative[:, None], 1)]))
 
-    def cycles(self, fold: Fold, *xs: IntType) -> int:
-        return xs[0].pixels
+    def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
+        return (Stage.each(xs[0].pixels, depth=6, latency=1 + self.rtl_latency),)
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
         return _cost.pointwise(self, xs[0], self.infer(*xs))

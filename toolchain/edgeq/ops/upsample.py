@@ -9,7 +9,7 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import Cost, HlsCall, RtlInstance, memory_cost
+from edgeq.hardware import EMIT, READ, TAKE, Cost, HlsCall, RtlInstance, Stage, memory_cost
 from edgeq.ops import _cost, _sample
 
 if TYPE_CHECKING:
@@ -57,8 +57,11 @@ class Upsample(Op):
         sizes = {"W": x.shape[2], "PixBits": x.channels * x.width, "FactorH": self.factor[0], "FactorW": self.factor[1]}
         return RtlInstance("eq_upsample", sizes, uses=("eq_upsample",))
 
-    def cycles(self, fold: Fold, *xs: IntType) -> int:
-        return self.infer(*xs).pixels
+    def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
+        (x,) = xs
+        fresh = bytes([READ | TAKE | EMIT]) + bytes([EMIT]) * (self.factor[1] - 1)
+        rows = fresh * x.shape[2] + bytes([EMIT]) * ((self.factor[0] - 1) * self.factor[1] * x.shape[2])
+        return (Stage(rows * x.shape[1], depth=4, latency=1),)
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
         (x,) = xs

@@ -1,0 +1,76 @@
+"""What the operators' `schedule()` share: the control of the modules of hls/rtl, cycle by cycle. Latencies are theirs."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.delta import program
+from edgeq.fold import Fold
+from edgeq.graph import IntType
+from edgeq.hardware import EMIT, READ, TAKE, Stage
+from edgeq.ops._rtl import PATCH_FIFO, Window, fusible, is_binary, steps, unrolled_latency
+
+if TYPE_CHECKING:
+    from edgeq.ops._mac import Mac
+
+WINDOW_LATENCY = 2
+"""From the last pixel of a patch to the patch, in eq_window."""
+
+
+def sum_latency(terms: int) -> int:
+    """Of eq_sum: a register a level of four-input adders."""
+    return ((terms - 1).bit_length() + 1) // 2
+
+
+def whole_frame(beats: int, depth: int, latency: int, back: int = 1) -> tuple[Stage]:
+    """A beat for a whole frame, after its last beat."""
+    walk = bytes([READ | TAKE]) * (beats - 1) + bytes([READ | TAKE | EMIT])
+    return (Stage(walk, depth, latency, back=back),)
+
+
+def window(geometry: Window, depth: int, latency: int = 0) -> Stage:
+    """eq_window, and a pipeline of `latency` cycles behind it: a step a position of the padded image."""
+    top, left, _, _ = geometry.pads
+    height, width = geometry.x.shape[1:]
+    walk = np.zeros(geometry.padded, np.uint8)
+    walk[top : top + height, left : left + width] = READ | TAKE
+    walk.flat[geometry.ends()] |= EMIT
+    return Stage(walk.tobytes(), depth, WINDOW_LATENCY + latency)
+
+
+def layer(
+    op: Mac, fold: Fold, x: IntType, accumulator: IntType, rows: np.ndarray, geometry: Window | None, groups: int = 1
+) -> tuple[Stage, ...]:
+    """A convolution (with a window) or dense layer; the arguments of `_rtl.layer`."""
+    binary = is_binary(x, rows)
+    patches = op.finish(accumulator).pixels
+    post = fusible(op.post).rtl_latency if op.post else 0
+    if fold.mode == "unrolled" and binary:
+        latency = unrolled_latency(op, fold, rows, geometry, groups)
+        depth = latency + 8
+        if not (op.post and fusible(op.post).rtl_compare(len(rows))):
+            latency += post
+        return (window(geometry, depth, latency) if geometry else Stage.each(patches, depth, 1 + latency),)
+    cycles = steps(fold, rows, groups, prod(geometry.kernel) if geometry else 1)
+    held = 4 if cycles == 1 else PATCH_FIFO
+    front = (window(geometry, held),) if geometry else ()
+    if fold.mode == "tree":
+        return *front, *_tree(fold, rows, groups, geometry, post, patches)
+    simd = fold.simd if fold.mode == "folded" else rows.shape[1]
+    deepest = 8 + sum_latency(simd)
+    latency = 3 + (0 if binary else sum_latency(simd)) + post
+    return *front, Stage.each(patches, (deepest + 2 * cycles) // cycles + 1, latency, cycles)
+
+
+def _tree(fold: Fold, rows: np.ndarray, groups: int, geometry: Window | None, post: int, patches: int) -> tuple[Stage, Stage]:
+    """eq_mvu_tree: it reads patches into two halves of its banks, and works on one."""
+    made = program(rows, fold.pe, groups, prod(geometry.kernel) if geometry else 1)
+    border = geometry is not None and geometry.masks() is not None
+    last = int(np.flatnonzero(made.slots[-1] >= 0)[-1])
+    deepest = fold.pe + 12
+    read = Stage.each(patches, depth=2, cycles=made.layout.words)
+    work = Stage.each(patches, (deepest + 2 * made.cycles) // made.cycles + 1, 6 + last + border + post, made.cycles)
+    return read, work

@@ -1,0 +1,425 @@
+"""The exact schedule of a network: the cycle of every beat, its rate, and the least FIFOs that keep that rate.
+
+Control never depends on data and every step is taken as soon as it can, so a network is a timed event graph: a step starts at
+the maximum of (the start of an earlier step + a constant), a max-plus recurrence. A FIFO of D words is the arc "word n may come
+a cycle after word n - D has left". Baccelli, Cohen, Olsder, Quadrat, Synchronization and Linearity (1992), chapters 2 and 3.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from itertools import accumulate
+
+from edgeq.errors import EdgeqError
+from edgeq.fold import Fold, input_stream
+from edgeq.graph import Graph
+from edgeq.hardware import EMIT, LUT_RAM_DEPTH, READ, TAKE, Stage
+
+Edge = tuple[str, int]
+"""A node and which of its inputs: where a FIFO may stand."""
+
+NEVER = -(1 << 60)
+"""The cycle of what had happened before all time."""
+CIRCUIT_EVERY = 3
+"""Rounds of an evaluation between two searches for a circuit."""
+SKID = 4
+"""Words behind the block RAM of a large eq_fifo."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What the network does from the first cycle after reset, its input always valid and its output always ready.
+
+    inputs, outputs: the cycle of each beat, of all frames that were asked for, from 0.  per_frame: beats of the output a frame.
+    """
+
+    inputs: list[int]
+    outputs: list[int]
+    per_frame: int
+
+    @property
+    def latency(self) -> int:
+        """The cycle of the first output beat, as the harness counts."""
+        return self.outputs[0]
+
+    @property
+    def frame_latency(self) -> int:
+        """Cycles until the first frame is out."""
+        return self.outputs[self.per_frame - 1] + 1
+
+    @property
+    def last_frame(self) -> int:
+        """Cycles between the last beats of the last two frames."""
+        return self.outputs[-1] - self.outputs[-1 - self.per_frame]
+
+
+class Network:
+    """A graph with its folds as an event graph; FIFO depths are given to each question."""
+
+    def __init__(self, graph: Graph, folds: Mapping[str, Fold]) -> None:
+        types = graph.types()
+        self._graph = graph
+        self._beats = input_stream(graph, dict(folds)).pixels
+        self._stages = {n.name: n.op.schedule(folds[n.name], *(types[name] for name in n.inputs)) for n in graph.nodes}
+        self.edges: list[Edge] = [(node.name, port) for node in graph.nodes for port in range(len(node.inputs))]
+        self.joins = {edge for node in graph.nodes if len(node.inputs) > 1 for edge in self.edges if edge[0] == node.name}
+
+    def simulate(self, depths: Mapping[Edge, int], frames: int) -> Schedule:
+        """The first `frames` frames. Raises EdgeqError where the network stops for want of buffers."""
+        events, _ = self._events(depths)
+        return events.simulate(frames)
+
+    def cycles(self, depths: Mapping[Edge, int]) -> Fraction:
+        """Cycles a frame in the long run; a fraction where frames differ. Raises EdgeqError where the network stops."""
+        return self._events(depths)[0].rate()[0]
+
+    def least_cycles(self) -> Fraction:
+        """cycles() with FIFOs that never fill."""
+        return self.cycles(dict.fromkeys(self.edges))  # type: ignore[arg-type]
+
+    def least_depths(self) -> dict[Edge, int]:
+        """A FIFO depth for every edge, 0 for none, with which the network has the rate of unlimited FIFOs.
+
+        Each is the least that keeps the rate, given the others. Edges of operators with one input are freed of theirs first.
+        """
+        free: dict[Edge, int | None] = dict.fromkeys(self.edges)
+        period = self.cycles(free)  # type: ignore[arg-type]
+        for group in ([e for e in self.edges if e not in self.joins], [e for e in self.edges if e in self.joins]):
+            if self._keeps(period, without := free | dict.fromkeys(group, 0)):
+                free = without
+                continue
+            for edge in group:
+                if self._keeps(period, without := free | {edge: 0}):
+                    free = without
+        depths = free | self._occupied(period, free)
+        for edge in (e for e in self.edges if free[e] is None):
+            least, most = 1, depths[edge] or 1
+            if most > LUT_RAM_DEPTH:  # a larger FIFO is another module
+                small = self._keeps(period, depths | {edge: LUT_RAM_DEPTH})
+                least, most = (least, LUT_RAM_DEPTH) if small else (LUT_RAM_DEPTH + 1, most)
+            while least < most:
+                middle = (least + most) // 2
+                least, most = (least, middle) if self._keeps(period, depths | {edge: middle}) else (middle + 1, most)
+            depths[edge] = least
+        return {edge: depth or 0 for edge, depth in depths.items()}
+
+    def _keeps(self, period: Fraction, depths: Mapping[Edge, int | None]) -> bool:
+        """True where a frame every `period` cycles can be kept up."""
+        try:
+            found, _ = self._events(depths)[0].solve(period)
+        except EdgeqError:
+            return False
+        return found == period
+
+    def _occupied(self, period: Fraction, depths: Mapping[Edge, int | None]) -> dict[Edge, int]:
+        """The words that each unlimited FIFO holds at most, where frames come every `period` cycles."""
+        events, fifos = self._events(depths)
+        _, starts = events.solve(period)
+        return {edge: events.held(fifos[edge], starts, period) for edge, depth in depths.items() if depth is None}
+
+    def _events(self, depths: Mapping[Edge, int | None]) -> tuple[_Events, dict[Edge, tuple[int, int]]]:
+        """The event graph, and the first and last process of each FIFO."""
+        events = _Events()
+        streams = {self._graph.input: events.source(self._beats)}
+        fifos: dict[Edge, tuple[int, int]] = {}
+        for node in self._graph.nodes:
+            inputs = []
+            for port, name in enumerate(node.inputs):
+                stream, depth = streams[name], depths.get((node.name, port), 0)
+                first = len(events.names)
+                if depth != 0:
+                    for stage in fifo_stages(events.beats[stream], depth):
+                        stream = events.add(f"the FIFO of {node.name}", stage, [stream])
+                    fifos[node.name, port] = first, len(events.names) - 1
+                inputs.append(stream)
+            for stage in self._stages[node.name]:
+                inputs = [events.add(node.name, stage, inputs)]
+            (streams[node.output],) = inputs
+        events.add("the output", Stage.each(events.beats[streams[self._graph.output]], None), [streams[self._graph.output]])
+        return events, fifos
+
+
+def fifo_stages(beats: int, depth: int | None) -> tuple[Stage, ...]:
+    """eq_fifo.sv; None: never full, and as slow as a large one."""
+    if depth is not None and depth <= LUT_RAM_DEPTH:
+        return (Stage.each(beats, depth),)
+    return Stage.each(beats, depth), Stage.each(beats, SKID, latency=1)
+
+
+def cycles_alone(stages: Iterable[Stage], inputs: int = 1) -> Fraction:
+    """Cycles a frame of one operator, its inputs always valid and its output always ready."""
+    events, streams = _Events(), []
+    for stage in stages:
+        streams = [events.add("it", stage, streams or [events.source(stage.taken) for _ in range(inputs)])]
+    events.add("its output", Stage.each(events.beats[streams[0]], None), streams)
+    return events.rate()[0]
+
+
+class _Events:
+    """Processes (stages, each with a place to stand) and the channels between them, one behind each process or source.
+
+    A channel's word n of a frame is emitted and taken in that frame of its writer and its readers. Times are cycles times
+    `unit`, so that a period may be a fraction. `starts`: for each process the start of each step of a frame.
+    """
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.beats: list[int] = []  # by channel
+        self._stages: list[Stage] = []
+        self._inputs: list[list[int]] = []
+        self._outputs: list[int] = []
+        self._writers: list[int | None] = []  # by channel
+        self._readers: list[list[int]] = []
+        self._depths: list[int | None] = []
+
+    def source(self, beats: int) -> int:
+        """A channel whose words are there as soon as they are asked for."""
+        return self._channel(beats, None, None)
+
+    def add(self, name: str, stage: Stage, inputs: list[int]) -> int:
+        """A process; returns its channel."""
+        for channel in inputs:
+            if stage.taken != self.beats[channel]:
+                what = f"takes {stage.taken:,} beats a frame of a stream of {self.beats[channel]:,}"
+                raise EdgeqError(what, where=name, fix="correct its schedule()")
+            self._readers[channel].append(len(self.names))
+        self._outputs.append(self._channel(stage.emitted, stage.depth, len(self.names)))
+        self.names.append(name)
+        self._stages.append(stage)
+        self._inputs.append(inputs)
+        return self._outputs[-1]
+
+    def _channel(self, beats: int, depth: int | None, writer: int | None) -> int:
+        self.beats.append(beats)
+        self._writers.append(writer)
+        self._readers.append([])
+        self._depths.append(depth)
+        return len(self.beats) - 1
+
+    def simulate(self, frames: int) -> Schedule:
+        """The first frames, from idle."""
+        ready = [0] * len(self.names)
+        gone = self._nothing_gone()
+        inputs: list[int] = []
+        outputs: list[int] = []
+        for _ in range(frames):
+            starts = self._frame(ready, gone, 1)
+            inputs += gone[0][-self.beats[0] :]
+            outputs += starts[-1]
+            ready = self._ends(starts, 1)
+            gone = [words[-self._kept(c) :] for c, words in enumerate(gone)]
+        return Schedule(inputs, outputs, len(starts[-1]))
+
+    def rate(self) -> tuple[Fraction, list[list[int]]]:
+        """Cycles a frame in the long run, and the starts of a frame: the largest mean of a circuit of the event graph.
+
+        Each circuit that is found is slower than the period tried; the last period is kept up by a schedule, which proves it.
+        """
+        period = Fraction(max(stage.busy for stage in self._stages))
+        while True:
+            found, starts = self.solve(period)
+            if found == period:
+                return period, starts
+            period = found
+
+    def solve(self, period: Fraction) -> tuple[Fraction, list[list[int]]]:
+        """(period, the earliest starts of a schedule with this period), or (the larger mean of a circuit, starts of no meaning).
+
+        A frame is evaluated again and again, its past being the frame before repeated, until nothing moves.
+        """
+        unit, step = period.denominator, period.numerator
+        ready, gone = [0] * len(self.names), self._nothing_gone()
+        rounds: list[list[list[int]]] = []
+        while True:
+            starts = self._frame(ready, gone, unit)
+            if rounds and starts == rounds[-1]:
+                return period, starts
+            rounds.append(starts)
+            if len(rounds) % CIRCUIT_EVERY == 0 and (found := self._circuit(rounds, period)):
+                return found, starts
+            ready = [max(0, end - step) for end in self._ends(starts, unit)]
+            gone = [
+                self._repeated(words[-n:], self._kept(c), step) for c, (words, n) in enumerate(zip(gone, self.beats, strict=True))
+            ]
+
+    @staticmethod
+    def _repeated(frame: list[int], count: int, step: int) -> list[int]:
+        """The last `count` words of all frames before, each of which was `frame`, `step` apart."""
+        n = len(frame)
+        return [frame[word % n] + (word // n) * step for word in range(-count, 0)]
+
+    def held(self, fifo: tuple[int, int], starts: list[list[int]], period: Fraction) -> int:
+        """Words between the first and the last process of a FIFO at most, such that one comes a cycle after one left."""
+        unit, step = period.denominator, period.numerator
+        channel = self._outputs[fifo[1]]
+        accepted, left = starts[fifo[0]], self._left(channel, starts, unit)
+        n, most = len(left), 1
+        for word, cycle in enumerate(accepted):
+            frames = (cycle - left[-1]) // step if cycle > left[-1] else 0
+            while left[0] - step * (1 - frames) > cycle - unit:  # no word of this frame is gone
+                frames -= 1
+            gone = frames * n + bisect_right(left, cycle - unit - frames * step)
+            most = max(most, word + 1 - gone)
+        return most
+
+    def _left(self, channel: int, starts: list[list[int]], unit: int) -> list[int]:
+        """The cycle in which each word of a frame leaves the channel."""
+        ends = []
+        for reader in self._readers[channel]:
+            stage = self._stages[reader]
+            late = (stage.cycles - 1) * unit
+            ends.append([start + late for start, does in zip(starts[reader], stage.walk, strict=True) if does & TAKE])
+        return [max(words) for words in zip(*ends, strict=True)]
+
+    def _kept(self, channel: int) -> int:
+        """Words of a channel's past that matter."""
+        return max(1, self._depths[channel] or 0)
+
+    def _nothing_gone(self) -> list[list[int]]:
+        return [[NEVER] * self._kept(channel) for channel in range(len(self.beats))]
+
+    def _ends(self, starts: list[list[int]], unit: int) -> list[int]:
+        return [steps[-1] + stage.cycles * unit for steps, stage in zip(starts, self._stages, strict=True)]
+
+    def _frame(self, ready: list[int], gone: list[list[int]], unit: int) -> list[list[int]]:
+        """The starts of a frame, every step as soon as it can.
+
+        ready: the cycle from which each process is free.  gone: the cycles in which the last words of each channel's past left it,
+        `_kept` of them; those of this frame are appended.  Raises EdgeqError where no process can go on.
+        """
+        count = len(self.names)
+        starts: list[list[int]] = [[] for _ in range(count)]
+        came: list[list[int]] = [[0] * n if w is None else [] for n, w in zip(self.beats, self._writers, strict=True)]
+        taken = [[gone[c]] if len(r) == 1 else [[] for _ in r] for c, r in enumerate(self._readers)]
+        took, gave = [0] * count, [0] * count
+        queue = deque(range(count))
+        queued = [True] * count
+        while queue:
+            p = queue.popleft()
+            queued[p] = False
+            stage, begun, k, word, out = self._stages[p], starts[p], len(starts[p]), took[p], gave[p]
+            walk, cycles, back, target = stage.walk, stage.cycles * unit, stage.back * unit, self._outputs[p]
+            delay, last = cycles + stage.latency * unit, cycles - unit
+            credits, given = gone[target] if stage.depth is not None else None, came[target]
+            ports = [
+                (came[c], gone[c], self._kept(c) - 1, taken[c], taken[c][self._readers[c].index(p)], len(taken[c]) > 1)
+                for c in self._inputs[p]
+            ]
+            free = begun[-1] + cycles if begun else ready[p]
+            while k < len(walk):
+                does, start = walk[k], free
+                if credits is not None:
+                    if out >= len(credits):
+                        break
+                    if (credit := credits[out] + back) > start:
+                        start = credit
+                if does & READ:
+                    if any(
+                        word >= len(words) or (forked and word + past >= len(left)) for words, left, past, _, _, forked in ports
+                    ):
+                        break
+                    for words, left, past, _, _, forked in ports:
+                        start = max(start, words[word])
+                        if forked:  # it shows a word when all readers have taken the one before
+                            start = max(start, left[word + past] + unit)
+                begun.append(start)
+                free = start + cycles
+                if does & TAKE:
+                    word += 1
+                    for _, left, past, all_taken, mine, forked in ports:
+                        mine.append(start + last)
+                        if forked and all(len(each) >= word for each in all_taken):
+                            left.append(max(each[word - 1] for each in all_taken))
+                if does & EMIT:
+                    given.append(start + delay)
+                    out += 1
+                k += 1
+            wake: list[int] = []
+            if out > gave[p]:
+                wake += self._readers[target]
+            if word > took[p]:
+                for c in self._inputs[p]:
+                    writer = self._writers[c]
+                    wake += [*([] if writer is None else [writer]), *(self._readers[c] if len(self._readers[c]) > 1 else [])]
+            took[p], gave[p] = word, out
+            for q in wake:
+                if not queued[q] and q != p:
+                    queued[q] = True
+                    queue.append(q)
+        stuck = [p for p in range(count) if len(starts[p]) < len(self._stages[p].walk)]
+        if stuck:
+            raise EdgeqError("the network stops: its FIFOs are too small", where=self.names[stuck[0]], fix="larger FIFOs")
+        return starts
+
+    def _circuit(self, rounds: list[list[list[int]]], period: Fraction) -> Fraction | None:
+        """The mean of a circuit that takes longer than `period` a frame, if the last rounds show one.
+
+        What moved in the last round was moved by something that moved, in this round or the one before. Followed back through
+        the rounds, a step that is met twice closes a circuit: a path from itself, in fewer frames than periods.
+        """
+        at = len(rounds) - 1
+        p, k = next(
+            (p, k)
+            for p, (new, old) in enumerate(zip(rounds[at], rounds[at - 1], strict=True))
+            if new != old
+            for k in range(len(new))
+            if new[k] > old[k]
+        )
+        frames = 0
+        met: dict[tuple[int, int], tuple[int, int]] = {}
+        while at > 0:
+            unit, step = period.denominator, period.numerator
+            p, k, back = next(
+                (q, j, shift)
+                for q, j, weight, shift in self._causes(p, k)
+                if rounds[at - (shift > 0)][q][j] + weight * unit - shift * step == rounds[at][p][k]
+            )
+            if back:
+                at, frames = at - 1, frames + back
+                if (p, k) in met:
+                    later, before = met[p, k]
+                    gain = rounds[later][p][k] - rounds[at][p][k]
+                    return period + Fraction(gain, unit * (frames - before))
+                met[p, k] = at, frames
+        return None
+
+    def _causes(self, p: int, k: int) -> Iterator[tuple[int, int, int, int]]:
+        """What step k of process p waits for: (process, step, cycles from its start to this one's, frames back)."""
+        stage = self._stages[p]
+        yield (p, k - 1, stage.cycles, 0) if k else (p, len(stage.walk) - 1, stage.cycles, 1)
+        if stage.depth is not None:
+            word = _before(stage.walk, EMIT)[k] - stage.depth
+            yield from self._takers(self._outputs[p], word, stage.back - 1)
+        if stage.walk[k] & READ:
+            word = _before(stage.walk, TAKE)[k]
+            for channel in self._inputs[p]:
+                writer = self._writers[channel]
+                if writer is not None:
+                    source = self._stages[writer]
+                    yield writer, _places(source.walk, EMIT)[word], source.cycles + source.latency, 0
+                if len(self._readers[channel]) > 1:
+                    yield from self._takers(channel, word - 1, 0)
+
+    def _takers(self, channel: int, word: int, more: int) -> Iterator[tuple[int, int, int, int]]:
+        """The steps that take a word; its frame is before this one where it is negative."""
+        frames, word = divmod(word, self.beats[channel])
+        for reader in self._readers[channel]:
+            stage = self._stages[reader]
+            yield reader, _places(stage.walk, TAKE)[word], stage.cycles + more, -frames
+
+
+@lru_cache(maxsize=1024)
+def _places(walk: bytes, what: int) -> list[int]:
+    """The steps that do it."""
+    return [k for k, does in enumerate(walk) if does & what]
+
+
+@lru_cache(maxsize=1024)
+def _before(walk: bytes, what: int) -> list[int]:
+    """How many steps before each one do it."""
+    return list(accumulate((int(does & what > 0) for does in walk), initial=0))
