@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from math import ceil
 from os import cpu_count
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,12 @@ LUTS_PER_CARRY8 = 8
 
 
 def report(graph: Graph, folds: dict[str, Fold], board: Board, design: Design, rtl: Path, estimate: str) -> dict[str, Any]:
-    """The contents of report.json; `rtl` is the folder that `design` was written to."""
+    """The contents of report.json; `rtl` is the folder that `design` was written to.
+
+    cycles_per_frame: by the exact schedule, in the long run.  latency_cycles: the cycle of the first output beat of the first
+    frame; frame_latency_cycles: cycles until all of it is out.  fifos: `needed` words keep the rate of the slowest operator,
+    `words` are built, `frame` are those of a frame.
+    """
     types = graph.types()
 
     def row(node: Node) -> dict[str, Any]:
@@ -67,17 +73,24 @@ def report(graph: Graph, folds: dict[str, Fold], board: Board, design: Design, r
         }
         for f in design.fifos
     ]
-    cycles, beat = max(r["cycles"] for r in rows), input_beat(graph, folds)
+    beat, cycles = input_beat(graph, folds), design.network.cycles(design.depths)
+    first = design.network.simulate(design.depths, 1)
     total = sum((Cost(**{k: r[k] for k in RESOURCES}) for r in rows), Cost())
     return {
         "board": board.name,
         "part": board.part,
         "clock_mhz": board.clock_mhz,
-        "cycles_per_frame": cycles,
-        "frames_per_second": board.clock_mhz * 1e6 / cycles,
+        "cycles_per_frame": ceil(cycles),
+        "frames_per_second": board.clock_mhz * 1e6 / float(cycles),
+        "latency_cycles": first.latency,
+        "frame_latency_cycles": first.frame_latency,
         "input": {"shape": shape(graph.input_type), "pixels_per_beat": beat, "beats_per_frame": graph.input_type.pixels // beat},
         "graph": {"input": graph.input, "output": graph.output, "tensors": {name: tensor(t) for name, t in types.items()}},
         "operators": rows,
+        "fifos": [
+            {"name": f.name, "before": f.edge[0], "input": f.edge[1], "needed": f.needed, "words": f.depth, "frame": f.frame}
+            for f in design.fifos
+        ],
         "total": total.asdict(),
         "budget": board.budget.asdict(),
         "carry8": {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeq.delta import program
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
 from edgeq.hardware import Cost, RtlInstance, Stage
@@ -97,8 +98,9 @@ class Convolution(Mac):
         return _rtl.legal_folds(xs[0], self.hardware_rows(), self.groups)
 
     def cycles(self, fold: Fold, *xs: IntType) -> int:
-        layer = fold, self.hardware_rows(), self.groups, prod(self.kernel)
-        return _rtl.convolution_cycles(self.window(xs[0]), _rtl.steps(*layer), _rtl.load_cycles(*layer))
+        rows, taps = self.hardware_rows(), prod(self.kernel)
+        read = program(rows, fold.pe, self.groups, taps).layout.words if fold.mode == "tree" else 0
+        return _schedule.convolution_cycles(self.window(xs[0]), _rtl.steps(fold, rows, self.groups, taps), read)
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
         (x,) = xs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -157,48 +156,6 @@ PATCH_FIFO = 32
 """Patches between the window and a folded unit: PatchDepth of eq_conv2d.sv."""
 
 
-@lru_cache(maxsize=4096)
-def convolution_cycles(window: Window, steps: int, load: int = 0) -> int:
-    """Cycles a frame, at steady state, of window, FIFO and a unit of `steps` cycles a patch, event by event.
-
-    load: eq_mvu_tree reads a patch from the FIFO in so many cycles, at most `steps`, and holds two; 0: eq_mvu, which holds none.
-    """
-    ends = window.ends()
-    gaps = np.diff(ends, prepend=ends[-1] - window.positions)
-    if steps <= gaps.min():
-        return window.positions
-    row = (window.padded[1] - (window.kernel[1] - 1) * window.dilation[1] - 1) // window.stride[1] + 1
-    if (
-        (len(ends) - 2 * PATCH_FIFO) * steps > window.positions
-        and (PATCH_FIFO - 4) * steps > gaps.max()
-        and row * steps > window.stride[0] * window.padded[1]
-    ):
-        return len(ends) * steps  # the FIFO fills, and outlasts the longest gap
-    return _simulated_cycles(gaps.tolist(), steps, load)
-
-
-def _simulated_cycles(gaps: list[int], steps: int, load: int) -> int:
-    """Cycles between the last patches of the last two of as many frames as it takes to fill the FIFO.
-
-    gaps: window positions from each patch of a frame to the one before it.
-    """
-    frames = 3 + 4 * PATCH_FIFO // len(gaps)
-    taken = -1  # the cycle in which the last patch was launched
-    left: list[int] = []  # the cycle in which each patch left the FIFO
-    done: list[int] = []  # the last cycle of its steps
-    for index in range(frames * len(gaps)):
-        gap = gaps[index % len(gaps)]
-        taken = (max(taken, left[index - PATCH_FIFO]) if index >= PATCH_FIFO else taken) + gap
-        start = max(taken + 3, left[-1] + 1 if left else 0)
-        if load:
-            left.append(max(start, done[-2] + 1 if index > 1 else 0) + load - 1)
-            done.append(max(left[-1], done[-1] if done else 0) + steps)
-        else:
-            left.append(start + steps - 1)
-            done.append(left[-1])
-    return done[-1] - done[-1 - len(gaps)]
-
-
 def is_binary(x: IntType, rows: np.ndarray) -> bool:
     """{-1, +1} by {-1, +1}."""
     return x.bipolar and bool(np.all(np.abs(rows) == 1))
@@ -262,11 +219,6 @@ def steps(fold: Fold, rows: np.ndarray, groups: int = 1, taps: int = 1) -> int:
     if fold.mode == "tree":
         return program(rows, fold.pe, groups, taps).cycles
     return (rows.shape[0] // fold.pe) * (rows.shape[1] // fold.simd) if fold.mode == "folded" else 1
-
-
-def load_cycles(fold: Fold, rows: np.ndarray, groups: int = 1, taps: int = 1) -> int:
-    """The `load` of `convolution_cycles`."""
-    return program(rows, fold.pe, groups, taps).layout.words if fold.mode == "tree" else 0
 
 
 def layer(

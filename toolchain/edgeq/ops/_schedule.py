@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from math import prod
+from functools import lru_cache
+from math import ceil, prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ from edgeq.fold import Fold
 from edgeq.graph import IntType
 from edgeq.hardware import EMIT, READ, TAKE, Stage
 from edgeq.ops._rtl import PATCH_FIFO, Window, fusible, is_binary, steps, unrolled_latency
+from edgeq.schedule import cycles_alone
 
 if TYPE_CHECKING:
     from edgeq.ops._mac import Mac
@@ -71,6 +73,32 @@ def _tree(fold: Fold, rows: np.ndarray, groups: int, geometry: Window | None, po
     border = geometry is not None and geometry.masks() is not None
     last = int(np.flatnonzero(made.slots[-1] >= 0)[-1])
     deepest = fold.pe + 12
-    read = Stage.each(patches, depth=2, cycles=made.layout.words)
-    work = Stage.each(patches, (deepest + 2 * made.cycles) // made.cycles + 1, 6 + last + border + post, made.cycles)
-    return read, work
+    depth = (deepest + 2 * made.cycles) // made.cycles + 1
+    work = Stage.each(patches, depth, 6 + last + border + post, made.cycles)
+    return _read(patches, made.layout.words), work
+
+
+def _read(patches: int, words: int) -> Stage:
+    """The reading of patches in eq_mvu_tree."""
+    return Stage.each(patches, depth=2, cycles=words)
+
+
+@lru_cache(maxsize=4096)
+def convolution_cycles(geometry: Window, steps: int, read: int = 0) -> int:
+    """Cycles a frame of a convolution alone, by its schedule, which is evaluated only where no rule tells.
+
+    steps: cycles a patch.  read: words in which eq_mvu_tree reads one, 0 for eq_mvu.
+    """
+    ends = geometry.ends()
+    gaps = np.diff(ends, prepend=ends[-1] - geometry.positions)
+    if steps <= gaps.min():
+        return geometry.positions
+    row = (geometry.padded[1] - (geometry.kernel[1] - 1) * geometry.dilation[1] - 1) // geometry.stride[1] + 1
+    if (
+        (len(ends) - 2 * PATCH_FIFO) * steps > geometry.positions
+        and (PATCH_FIFO - 4) * steps > gaps.max()
+        and row * steps > geometry.stride[0] * geometry.padded[1]
+    ):
+        return len(ends) * steps  # the FIFO fills, and outlasts the longest gap
+    front = (window(geometry, PATCH_FIFO), *((_read(len(ends), read),) if read else ()))
+    return ceil(cycles_alone((*front, Stage.each(len(ends), None, cycles=steps))))
