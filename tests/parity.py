@@ -22,6 +22,7 @@ from edgeq.fold import Fold
 from edgeq.graph import Draw, Graph, IntType, Node, Op
 from edgeq.lower import onnx as lower_onnx
 from edgeq.lower import rtl as lower_rtl
+from edgeq.lower.rtl import Design
 from edgeq.ops import registry
 from edgeq.ops.conv2d import Conv2d
 from edgeq.ops.dense import Dense
@@ -161,13 +162,23 @@ def simulation(graph: Graph, folder: Path, lut6: bool = False) -> VerilatorEngin
 
 
 def check_verilog(graph: Graph, folds: dict[str, Fold], x: np.ndarray, y: np.ndarray, folder: Path) -> int:
-    """Lint, and equality without and with random stalls on both sides; returns the cycles a frame."""
-    lower_rtl.lower(graph, folds, folder)
+    """Lint, equality without and with random stalls on both sides, and the schedule; returns the cycles a frame."""
+    made = lower_rtl.lower(graph, folds, folder)
     assert lint(folder) == ""
     engine = simulation(graph, folder)
     for stalls in reversed(STALLS):
         assert mismatches(y, engine.run(x, stalls=stalls)) == 0, f"{folds}: values differ with stalls {stalls}"
+    assert off_schedule(made, engine) == 0, f"{folds}: beats do not come when the schedule says"
     return engine.cycles_per_frame
+
+
+def off_schedule(made: Design, engine: VerilatorEngine) -> int:
+    """Beats of the engine's last run, one without stalls, that came in another cycle than the exact schedule says."""
+    frames = len(engine.output_cycles) // engine.output.pixels
+    planned = made.network.simulate(made.depths, frames)
+    seen = engine.input_cycles >= 0  # the outputs may not need the last inputs
+    wrong_in = np.count_nonzero((engine.input_cycles != planned.inputs)[seen])
+    return int(wrong_in + np.count_nonzero(engine.output_cycles != planned.outputs))
 
 
 def check_synthesized_verilog(graph: Graph, x: np.ndarray, y: np.ndarray, folder: Path) -> None:

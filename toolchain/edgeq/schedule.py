@@ -7,7 +7,7 @@ a cycle after word n - D has left". Baccelli, Cohen, Olsder, Quadrat, Synchroniz
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -96,17 +96,28 @@ class Network:
             for edge in group:
                 if self._keeps(period, without := free | {edge: 0}):
                     free = without
-        depths = free | self._occupied(period, free)
-        for edge in (e for e in self.edges if free[e] is None):
-            least, most = 1, depths[edge] or 1
-            if most > LUT_RAM_DEPTH:  # a larger FIFO is another module
-                small = self._keeps(period, depths | {edge: LUT_RAM_DEPTH})
-                least, most = (least, LUT_RAM_DEPTH) if small else (LUT_RAM_DEPTH + 1, most)
-            while least < most:
-                middle = (least + most) // 2
-                least, most = (least, middle) if self._keeps(period, depths | {edge: middle}) else (middle + 1, most)
-            depths[edge] = least
-        return {edge: depth or 0 for edge, depth in depths.items()}
+        depths = {edge: depth or 0 for edge, depth in (free | self._occupied(period, free)).items()}
+        while True:  # a FIFO less may be a wait less for others
+            before = dict(depths)
+            for edge in self.edges:
+                depths[edge] = self._least(edge, depths, period)
+            if depths == before:
+                return depths
+
+    def _least(self, edge: Edge, depths: dict[Edge, int], period: Fraction) -> int:
+        """The least depth of one FIFO, the others as given, which keep the rate."""
+
+        def enough(depth: int) -> bool:
+            return self._keeps(period, depths | {edge: depth})
+
+        most = depths[edge]
+        if most == 0 or enough(0):
+            return 0
+        if most == 1 or not enough(most - 1):
+            return most
+        if most > LUT_RAM_DEPTH and not enough(LUT_RAM_DEPTH):  # a larger FIFO is another module
+            return bisect_left(range(most - 1), True, LUT_RAM_DEPTH + 1, key=enough)
+        return bisect_left(range(min(most - 1, LUT_RAM_DEPTH)), True, 1, key=enough)
 
     def _keeps(self, period: Fraction, depths: Mapping[Edge, int | None]) -> bool:
         """True where a frame every `period` cycles can be kept up."""
@@ -153,7 +164,8 @@ def fifo_stages(beats: int, depth: int | None) -> tuple[Stage, ...]:
 
 def cycles_alone(stages: Iterable[Stage], inputs: int = 1) -> Fraction:
     """Cycles a frame of one operator, its inputs always valid and its output always ready."""
-    events, streams = _Events(), []
+    events = _Events()
+    streams: list[int] = []
     for stage in stages:
         streams = [events.add("it", stage, streams or [events.source(stage.taken) for _ in range(inputs)])]
     events.add("its output", Stage.each(events.beats[streams[0]], None), streams)
@@ -289,13 +301,13 @@ class _Events:
     def _frame(self, ready: list[int], gone: list[list[int]], unit: int) -> list[list[int]]:
         """The starts of a frame, every step as soon as it can.
 
-        ready: the cycle from which each process is free.  gone: the cycles in which the last words of each channel's past left it,
-        `_kept` of them; those of this frame are appended.  Raises EdgeqError where no process can go on.
+        ready: the cycle from which each process is free.  gone: when the last `_kept` words of each channel left it;
+        those of this frame are appended.  Raises EdgeqError where no process can go on.
         """
         count = len(self.names)
         starts: list[list[int]] = [[] for _ in range(count)]
         came: list[list[int]] = [[0] * n if w is None else [] for n, w in zip(self.beats, self._writers, strict=True)]
-        taken = [[gone[c]] if len(r) == 1 else [[] for _ in r] for c, r in enumerate(self._readers)]
+        taken: list[list[list[int]]] = [[gone[c]] if len(r) == 1 else [[] for _ in r] for c, r in enumerate(self._readers)]
         took, gave = [0] * count, [0] * count
         queue = deque(range(count))
         queued = [True] * count
@@ -331,7 +343,7 @@ class _Events:
                 free = start + cycles
                 if does & TAKE:
                     word += 1
-                    for _, left, past, all_taken, mine, forked in ports:
+                    for _, left, _, all_taken, mine, forked in ports:
                         mine.append(start + last)
                         if forked and all(len(each) >= word for each in all_taken):
                             left.append(max(each[word - 1] for each in all_taken))

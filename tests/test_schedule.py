@@ -1,0 +1,197 @@
+"""The exact schedule: the cycle of every beat as simulated, the least FIFOs that keep the rate, no deadlock whatever stalls.
+
+Every operator and random network is compared beat by beat in test_parity.py and test_networks.py.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+import parity
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_networks import random_folds, varied_network
+
+from edgeq.engines.reference import ReferenceEngine
+from edgeq.engines.verilator import VerilatorEngine
+from edgeq.errors import EdgeqError
+from edgeq.fold import Fold
+from edgeq.graph import Graph, IntType, Node
+from edgeq.hardware import EMIT, READ, TAKE, Stage, memory_cost, memory_room
+from edgeq.lower import rtl
+from edgeq.ops._rtl import PATCH_FIFO, Window
+from edgeq.ops._schedule import convolution_cycles, window
+from edgeq.ops.concat import Concat
+from edgeq.ops.conv2d import Conv2d
+from edgeq.passes import hardware_passes
+from edgeq.schedule import Edge, Network, cycles_alone
+
+FRAMES = 6
+PIXEL = Fold()
+
+
+def join() -> tuple[Graph, dict[str, Fold]]:
+    """A convolution that needs three rows and more before its first output, beside the image itself: they meet again."""
+    weight = np.zeros((1, 1, 7, 7), np.int64)
+    weight[0, 0, 0, 0], weight[0, 0, 6, 6] = 1, 2
+    nodes = [Node("late", Conv2d(weight, pads=(3, 3, 3, 3)), ("x",), "late"), Node("join", Concat(), ("late", "x"), "y")]
+    return Graph("x", IntType((1, 20, 20), -8, 7), nodes, "y"), {"late": Fold("unrolled", 1, 49), "join": PIXEL}
+
+
+def chain() -> tuple[Graph, dict[str, Fold]]:
+    """Two convolutions, the first the slowest; the second pauses between rows, which holds it up."""
+    rng = np.random.default_rng(0)
+    first, second = (Conv2d(rng.integers(-1, 2, (c, k, 3, 3)), pads=(1, 1, 1, 1)) for c, k in ((4, 1), (2, 4)))
+    nodes = [Node("a", first, ("x",), "a"), Node("b", second, ("a",), "y")]
+    return Graph("x", IntType((1, 5, 6), 0, 3), nodes, "y"), {"a": Fold("folded", 2, 9), "b": Fold("unrolled", 2, 36)}
+
+
+NETWORKS = {"join": (join, ("join", 1), 71), "chain": (chain, ("b", 0), 6)}
+"""For each network, where it needs its only FIFO, and of how many words."""
+
+
+def rate(network: Network, depths: dict[Edge, int]) -> Fraction | None:
+    """Cycles a frame; None where it stops."""
+    try:
+        return network.cycles(depths)
+    except EdgeqError:
+        return None
+
+
+def built(graph: Graph, folds: dict[str, Fold], folder: Path, depths: dict[Edge, int]) -> tuple[rtl.Design, VerilatorEngine]:
+    made = rtl.lower(graph, folds, folder, depths)
+    engine = parity.simulation(graph, folder)
+    engine.silence = 10_000
+    return made, engine
+
+
+def frames_of(graph: Graph) -> tuple[np.ndarray, np.ndarray]:
+    x = graph.input_type.random(np.random.default_rng(0), FRAMES)
+    return x, ReferenceEngine(graph).run(x)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_one_word_less_is_slower_as_the_schedule_says(name: str, tmp_path: Path) -> None:
+    make, edge, words = NETWORKS[name]
+    graph, folds = make()
+    x, y = frames_of(graph)
+    depths = Network(graph, folds).least_depths()
+    assert {e: d for e, d in depths.items() if d} == {edge: words}
+    slowest = parity.declared_cycles(graph, folds)
+    seen = []
+    for less in (0, 1):
+        made, engine = built(graph, folds, tmp_path / str(less), depths | {edge: words - less})
+        assert [(f.edge, f.depth) for f in made.fifos] == [(edge, words - less)]
+        assert parity.mismatches(y, engine.run(x)) == 0
+        assert parity.off_schedule(made, engine) == 0
+        assert engine.cycles_per_frame == made.network.cycles(made.depths)
+        seen.append(engine.cycles_per_frame)
+    assert seen[0] == slowest < seen[1]
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def smallest(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Graph, VerilatorEngine]:
+    """A network with its least FIFOs."""
+    graph, folds = NETWORKS[request.param][0]()
+    _, engine = built(graph, folds, tmp_path_factory.mktemp(request.param), Network(graph, folds).least_depths())
+    return graph, engine
+
+
+BURSTS = st.lists(st.tuples(st.integers(0, 3), st.one_of(st.integers(1, 9), st.integers(1, 900))), min_size=1, max_size=12)
+
+
+@settings(max_examples=60)
+@given(bursts=BURSTS)
+def test_no_pattern_of_stalls_stops_or_changes_the_least_network(
+    smallest: tuple[Graph, VerilatorEngine], bursts: list[tuple[int, int]]
+) -> None:
+    """Pauses of the input (1), the output (2) or both (3) for up to two frames, in any order and over and over."""
+    graph, engine = smallest
+    x, y = frames_of(graph)
+    pauses = np.concatenate([np.full(count, what) for what, count in [*bursts, (0, 1)]])
+    assert parity.mismatches(y, engine.run(x, pauses=pauses)) == 0
+
+
+def test_a_network_that_can_stop_is_refused_and_does_stop(tmp_path: Path) -> None:
+    graph, folds = join()
+    x, _ = frames_of(graph)
+    network, edge = Network(graph, folds), ("join", 1)
+    live = next(words for words in range(1, 71) if rate(network, {edge: words}))
+    with pytest.raises(EdgeqError, match="FIFOs are too small"):
+        network.cycles({edge: live - 1})
+    for words in (live - 1, live):
+        _, engine = built(graph, folds, tmp_path / str(words), {edge: words})
+        if words == live:
+            assert engine.run(x, pauses=np.array([0, 0, 1, 0, 2])).shape == (FRAMES, 2, 20, 20)
+            continue
+        with pytest.raises(EdgeqError, match="deadlock"):
+            engine.run(x)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_each_fifo_is_the_least_that_keeps_the_rate(seed: int) -> None:
+    graph = hardware_passes(varied_network(seed)[0])
+    folds = random_folds(graph, seed)
+    network = Network(graph, folds)
+    depths, period = network.least_depths(), parity.declared_cycles(graph, folds)
+    assert rate(network, depths) == network.least_cycles() == period
+    for edge, words in depths.items():
+        if words:
+            slower = rate(network, depths | {edge: words - 1})
+            assert slower is None or slower > period
+    assert depths == Network(graph, folds).least_depths()
+    long = network.simulate(depths, 24)
+    assert long.last_frame <= period == rate(network, {edge: 4096 for edge in depths})
+
+
+def test_the_rules_for_convolutions_agree_with_their_schedule() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        kernel, dilation, stride, pads = (
+            rng.integers(1, 6, 2),
+            rng.integers(1, 3, 2),
+            rng.integers(1, 5, 2),
+            rng.integers(0, 4, 4),
+        )
+        least = np.maximum(1, (kernel - 1) * dilation + 1 - pads[:2] - pads[2:])
+        x = IntType((1, *(int(v) for v in least + rng.integers(0, 14, 2))), 0, 1)
+        geometry = Window(x, *(tuple(int(v) for v in part) for part in (kernel, stride, pads, dilation)))
+        steps, patches = int(rng.integers(2, 40)), len(geometry.ends())
+        read = int(rng.integers(0, steps + 1))
+        reading = (Stage.each(patches, 2, cycles=read),) if read else ()
+        stages = (window(geometry, PATCH_FIFO), *reading, Stage.each(patches, 40, cycles=steps))
+        assert convolution_cycles(geometry, steps, read) == ceil(cycles_alone(stages)), (geometry, steps, read)
+
+
+def test_a_rate_that_is_no_whole_number_of_cycles() -> None:
+    """A loop of 5 cycles through a FIFO of 3 words, for a frame of one beat: 3 frames in 7 cycles."""
+    assert cycles_alone([Stage.each(1, 3, latency=5)]) == Fraction(7, 3)
+    assert cycles_alone([Stage.each(1, 7, latency=5)]) == 1
+
+
+def test_an_operator_that_misstates_its_beats_is_told() -> None:
+    graph, folds = chain()
+
+    class Wrong(Conv2d):
+        def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
+            return (Stage(bytes([READ | TAKE | EMIT]) * 29, 6),)
+
+    graph.nodes[1] = Node("b", Wrong(graph.nodes[1].op.weight, pads=(1, 1, 1, 1)), ("a",), "y")  # type: ignore[attr-defined]
+    with pytest.raises(EdgeqError, match="takes 29 beats a frame of a stream of 30") as refused:
+        Network(graph, folds).least_cycles()
+    assert refused.value.where == "b"
+
+
+def test_a_fifo_gets_the_words_that_its_memory_holds_anyway(tmp_path: Path) -> None:
+    graph, folds = chain()
+    (fifo,) = rtl.lower(graph, folds, tmp_path).fifos
+    assert (fifo.needed, fifo.depth, fifo.frame) == (6, 32, 30)
+    for width in (1, 9, 18, 40, 100):
+        for depth in (1, 32, 33, 64, 65, 513, 1025, 5000):
+            room = memory_room(width, depth)
+            assert room >= depth and memory_cost(width, room) == memory_cost(width, depth)
+            assert memory_cost(width, room + (32 if depth <= 64 else 512)) != memory_cost(width, depth) or room == 64
