@@ -1,5 +1,5 @@
-// Sum of two streams with a multiplier each a channel: y = a * x0 + b * x1, exact. It waits for both: behind a fork, each input
-// needs an eq_fifo.
+// Sum of two streams with a multiplier each a channel: y = a * x0 + b * x1, exact. It waits for both: behind a fork, an input
+// may need an eq_fifo.
 // Latency 4 cycles; a pixel a cycle.
 module eq_add #(
   /// Channels.

@@ -1,4 +1,4 @@
-// The channels of one stream, then those of another, a pixel at a time. It waits for both: behind a fork, each input needs an
+// The channels of one stream, then those of another, a pixel at a time. It waits for both: behind a fork, an input may need an
 // eq_fifo.
 // Latency 1 cycle; a pixel a cycle.
 module eq_concat #(
