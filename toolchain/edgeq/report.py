@@ -27,8 +27,8 @@ def report(graph: Graph, folds: dict[str, Fold], board: Board, design: Design, r
     """The contents of report.json; `rtl` is the folder that `design` was written to.
 
     cycles_per_frame: by the exact schedule, in the long run.  latency_cycles: the cycle of the first output beat of the first
-    frame; frame_latency_cycles: cycles until all of it is out.  fifos: `needed` words keep the rate of the slowest operator,
-    `words` are built, `frame` are those of a frame.
+    frame; frame_latency_cycles: cycles until all of it is out.  Of a Fifo, `depth` words are built, `needed` are the least that
+    keep the rate of the slowest operator, `frame` are those of a frame.
     """
     types = graph.types()
 
@@ -61,6 +61,8 @@ def report(graph: Graph, folds: dict[str, Fold], board: Board, design: Design, r
             "name": f.name,
             "op": "Fifo",
             "depth": f.depth,
+            "needed": f.needed,
+            "frame": f.frame,
             "width": f.width,
             "tensor": f.tensor,
             "reader": f.reader,
@@ -87,10 +89,6 @@ def report(graph: Graph, folds: dict[str, Fold], board: Board, design: Design, r
         "input": {"shape": shape(graph.input_type), "pixels_per_beat": beat, "beats_per_frame": graph.input_type.pixels // beat},
         "graph": {"input": graph.input, "output": graph.output, "tensors": {name: tensor(t) for name, t in types.items()}},
         "operators": rows,
-        "fifos": [
-            {"name": f.name, "before": f.edge[0], "input": f.edge[1], "needed": f.needed, "words": f.depth, "frame": f.frame}
-            for f in design.fifos
-        ],
         "total": total.asdict(),
         "budget": board.budget.asdict(),
         "carry8": {
