@@ -36,8 +36,9 @@ def tree_svg(tree: SpanningTree, title: str) -> str:
         f"{channels} channels of {terms} terms; depth {tree.depth}; {tree.additions:,} terms summed of {channels * terms:,} "
         f"({tree.additions / (channels * terms):.1%})"
     )
+    width, height = max(2 * half, 520), 2 * half + TITLE_HEIGHT
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{max(2 * half, 520)}" height="{2 * half + TITLE_HEIGHT}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
         f'font-family="sans-serif" font-size="13">',
         '<rect width="100%" height="100%" fill="white"/>',
         f'<text x="8" y="18" font-weight="bold">{_escaped(title)}</text>',
@@ -51,10 +52,8 @@ def tree_svg(tree: SpanningTree, title: str) -> str:
         p = int(tree.parent[c])
         sign = "minus " if tree.complement[c] else ""
         told = f"channel {c}: root, {terms} terms" if p < 0 else f"channel {c}: {sign}channel {p} and {distance[c]} terms"
-        lines.append(
-            f'<circle cx="{x[c]:.1f}" cy="{y[c]:.1f}" r="{radius[c]:.1f}" fill="{"#c33" if p < 0 else "#36a"}">'
-            f"<title>{told}</title></circle>"
-        )
+        look = 'class="root" fill="#c33"' if p < 0 else 'fill="#36a"'
+        lines.append(f'<circle cx="{x[c]:.1f}" cy="{y[c]:.1f}" r="{radius[c]:.1f}" {look}><title>{told}</title></circle>')
     return "\n".join([*lines, "</svg>", ""])
 
 

@@ -56,9 +56,10 @@ def page(build: Path) -> str:
         reader = readers[fifo["reader"]]
         fifo |= {"row": reader["number"], "source": makers[fifo["tensor"]], "target": f"{reader['number']} {reader['op']}"}
     types = {name: tensor(t) for name, t in report["graph"]["tensors"].items()}
+    beat = report["input"]["pixels_per_beat"]
     ends = report["graph"]["input"], report["graph"]["output"]
     rows = [
-        {"op": "input", "label": f"{report['input']['pixels_per_beat']} pixels a beat", "number": 0, "slowest": False},
+        {"op": "input", "label": "a pixel a beat" if beat == 1 else f"{beat} pixels a beat", "number": 0, "slowest": False},
         *operators,
         {"op": "output", "label": "", "number": 0, "slowest": False},
     ]
