@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint setup browser clean
+.PHONY: demo test lint setup browser picture clean
 
 setup: $(VENV)/ready
 
@@ -30,6 +30,11 @@ browser:
 
 test: lint browser
 	$(BIN)/pytest -n auto
+
+# The picture in the README.
+picture: setup browser
+	$(BIN)/edgeq demo -o build/demo --force
+	$(BIN)/python tests/browser.py build/demo/build/report.html docs/images/report.png 1290
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info toolchain/*.egg-info

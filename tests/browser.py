@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,3 +44,9 @@ def opened(browser: Browser, path: Path, width: int = DESKTOP, scheme: str = "li
     page.on("request", lambda request: said.append(f"request: {request.url}") if request.url != url else None)
     page.goto(url)
     return page, said
+
+
+if __name__ == "__main__":  # python tests/browser.py PAGE PNG HEIGHT
+    with chromium() as found:
+        shown, _ = opened(found, Path(sys.argv[1]))
+        shown.screenshot(path=sys.argv[2], clip={"x": 0, "y": 0, "width": DESKTOP, "height": int(sys.argv[3])}, full_page=True)

@@ -21,6 +21,7 @@ from edgeq.ui import Ui
 
 DIRECTORY = click.Path(path_type=Path)
 EXIT_USER, EXIT_BUG = 1, 3
+PAGE = "as a page, with a drawing of the network: {}"
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, everything else on stderr.")
 force_option = click.option("--force", is_flag=True, help="Replace the output directory if it exists.")
@@ -160,6 +161,7 @@ def synth(
         click.echo(json.dumps(result))
     else:
         print_report(result)
+        click.echo(PAGE.format(out / flow.build_page.PAGE_FILE))
 
 
 @cli.command()
@@ -256,6 +258,7 @@ def demo(out: Path, board_name: str, seed: int, force: bool, as_json: bool) -> N
     if not as_json:
         click.echo(f"\ntest accuracy {result['accuracy']:.2%} on {result['test_images']} images")
         print_report(result["report"])
+        click.echo(PAGE.format(out / "build" / "report.html"))
     finish(result, as_json)
 
 

@@ -56,6 +56,7 @@ def page(build: Path) -> str:
         reader = readers[fifo["reader"]]
         fifo |= {"row": reader["number"], "source": makers[fifo["tensor"]], "target": f"{reader['number']} {reader['op']}"}
     types = {name: tensor(t) for name, t in report["graph"]["tensors"].items()}
+    versions = report["made"]["versions"].items()
     beat = report["input"]["pixels_per_beat"]
     ends = report["graph"]["input"], report["graph"]["output"]
     rows = [
@@ -90,7 +91,7 @@ def page(build: Path) -> str:
         provable=any("form" in row.get("notes", {}) for row in operators),
         proofs=proved and proved["layers"],
         commands=[*report["made"]["commands"], *_commands(verified, simulated, proved)],
-        facts=[*((f"SHA-256 of {k}", v) for k, v in report["made"]["sha256"].items()), *report["made"]["versions"].items()],
+        facts=[*_identity(build), *((f"SHA-256 of {k}", v) for k, v in report["made"]["sha256"].items()), *versions],
         kinds=KINDS,
     )
 
@@ -191,6 +192,12 @@ def _simulated(found: Mapping[str, Any] | None, report: Mapping[str, Any]) -> li
     done = {run["engine"] for run in runs}
     missing = [{"engine": name, "missing": f"edgeq sim BUILD --engine {name}"} for name in wanted if name not in done]
     return rows + [NO_RUN | row for row in missing]
+
+
+def _identity(build: Path) -> list[tuple[str, str]]:
+    """The hash of the board design, which its register map gives on the chip."""
+    path = build / "driver" / "interface.json"
+    return [("identity of the board design", json.loads(path.read_text())["hash"])] if path.exists() else []
 
 
 def _commands(*found: Mapping[str, Any] | None) -> list[str]:
