@@ -123,6 +123,16 @@ def test_a_board_that_is_not_known(tmp_path: Path) -> None:
     assert "ultra96" in message and "kv260" in message
 
 
+def test_a_fold_file_that_does_not_fit(tmp_path: Path) -> None:
+    write(tmp_path / "m.onnx", quantized_dense())
+    assert edgeq("export", "m.onnx", "-o", "e", cwd=tmp_path).returncode == 0
+    synth = ("synth", "e", "--board", "ultra96", "-o", "b/c", "--fold", "fold.toml")
+    (tmp_path / "fold.toml").write_text('[dense_0]\nmode = "folded"\npe = 5\nsimd = 1\n')
+    refused(tmp_path, *synth, says="fold.toml: [dense_0]: the operator cannot be built as pe 5, simd 1")
+    (tmp_path / "fold.toml").write_text('[dense_0]\nmode = "folded"\npe = 1\nsimd = 1\n')
+    refused(tmp_path, *synth, "--fps", 100e6, says="takes 24 with the fold that is given")
+
+
 def test_folders_that_edgeq_did_not_write(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     refused(tmp_path, "verify", "empty", says="edgeq export")

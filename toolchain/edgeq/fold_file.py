@@ -37,7 +37,7 @@ def write(graph: Graph, folds: dict[str, Fold], known: dict[str, list[Choice]], 
         text += [f"{key} = {json.dumps(value)}\n" for key, value in _values(fold).items()]
         text += [f"#   {choice.fold}: {_amounts(choice)}\n" for choice in known[node.name] if choice.fold != fold]
         text.append("\n")
-    path.write_text("".join(text))
+    path.write_text("".join(text), encoding="utf-8")
 
 
 def read(path: Path, graph: Graph, target: Target) -> dict[str, Fold]:
@@ -48,8 +48,8 @@ def read(path: Path, graph: Graph, target: Target) -> dict[str, Fold]:
     if not path.is_file() or path.stat().st_size > MAX_BYTES:
         raise EdgeqError("there is no such file of a fair size", where=str(path), fix="take BUILD/fold.toml of `edgeq synth`")
     try:
-        tables = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EdgeqError(f"this is not TOML ({error})", where=str(path)) from None
     nodes, types, readers = {node.name: node for node in graph.nodes}, graph.types(), graph.consumers()[graph.input]
     found = {}
@@ -76,7 +76,8 @@ def _fold(table: Any, legal: list[Fold], target: Target, where: str) -> Fold:
             f"mode {mode!r} is none of this operator's", where=where, fix=f"one of: {', '.join(sorted({f.mode for f in legal}))}"
         )
     shape = {key: table.get(key, getattr(alike[0], key)) for key in SHAPE[1:]}
-    match = [fold for fold in alike if all(getattr(fold, key) == value for key, value in shape.items())]
+    wanted = [(key, value, type(value)) for key, value in shape.items()]  # true is not 1
+    match = [fold for fold in alike if [(key, own := getattr(fold, key), type(own)) for key in shape] == wanted]
     if not match:
         parts = [f"{key}: {', '.join(map(str, sorted({getattr(f, key) for f in alike})))}" for key in shape]
         raise EdgeqError(
