@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,17 @@ from common import json_option, mean_rates, show
 from peers_cnn import Cnn, random_cnn
 from peers_nngen import MEMORY, TOP, NngenCnn, Parallel
 
-from edgeq.board import Board, board
+from edgeq import axi
+from edgeq.board import board
 from edgeq.engines.verilator import RUNTIME, Tools, VerilatorEngine
 from edgeq.engines.yosys import estimate
 from edgeq.fold import MAX_UTILIZATION
 from edgeq.folding import Target, choose
+from edgeq.graph import Graph
 from edgeq.hardware import RESOURCES, Cost
 from edgeq.lower import rtl
+from edgeq.lower.board import SHELL
+from edgeq.lower.rtl import library
 from edgeq.passes import hardware_passes
 from edgeq.report import report
 
@@ -99,11 +104,15 @@ def nngen(cnn: Cnn, name: str, parallel: Parallel, x: np.ndarray, folder: Path) 
     return Measured(name, str(parallel), cycles, cycles, cost, written - start, compiled - begin, y, made.run)
 
 
-def edgeq(cnn: Cnn, name: str, target: Board, utilization: float, x: np.ndarray, folder: Path) -> Measured:
-    """The fastest design within a share of the target's resources.  x: int64 [N, size, size, channels]."""
+def edgeq(cnn: Cnn, name: str, limit: Cost, x: np.ndarray, folder: Path) -> Measured:
+    """The fastest design within these resources, by our model.  x: int64 [N, size, size, channels]."""
+    whole = board(BOARD)
+    shell = shell_cost(cnn.graph(), whole.yosys_family, folder.parent)
+    room = Cost(*(max(0, most - used) for most, used in zip(limit.astuple(), shell.astuple(), strict=True)))
+    target = replace(whole, budget=room)
     start = processor_seconds()
     graph = hardware_passes(cnn.graph())
-    folds = choose(graph, target, Target(max_utilization=utilization))
+    folds = choose(graph, target, Target(max_utilization=1))
     design = rtl.lower(graph, folds, folder)
     written = processor_seconds()
     frames = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
@@ -113,12 +122,22 @@ def edgeq(cnn: Cnn, name: str, target: Board, utilization: float, x: np.ndarray,
         compiled = processor_seconds()
     y = engine.run(frames)
     total = report(graph, folds, target, design, folder, "yosys")["total"]
-    cost = Cost(**{key: total[key] for key in RESOURCES})
+    cost = Cost(**{key: total[key] for key in RESOURCES}) + shell
     parallel = ", ".join(str(fold) for node in graph.nodes if (fold := folds[node.name]).mode == "folded")
     return Measured(
         name, parallel, engine.cycles_per_frame, engine.latency_cycles, cost, written - start, compiled - begin, y,
         lambda: engine.run(frames),
     )  # fmt: skip
+
+
+def shell_cost(graph: Graph, family: str, folder: Path) -> Cost:
+    """The registers and the stream packing that make an AXI peripheral of the network; the AXI DMA is not in it."""
+    package = folder / f"{axi.PACKAGE}.sv"
+    package.write_text(axi.package_sv())
+    sources = [Path(str(files("edgeq.hls").joinpath("rtl", f"{stem}.sv"))) for stem in sorted(library({SHELL}))]
+    ends = {"In": graph.input_type, "Out": graph.types()[graph.output]}
+    beats = {f"{end}{key}": n for end, t in ends.items() for key, n in (("Bits", t.channels * t.width), ("Beats", t.pixels))}
+    return estimate([package, *sources], SHELL, {"Width": axi.BUS_BITS, **beats}, family=family, cwd=folder)
 
 
 @click.command()
@@ -134,16 +153,16 @@ def main(frames: int, seconds: float, seed: int, json_file: Path | None) -> None
     target = board(BOARD)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
+        share = Cost(*(MAX_UTILIZATION * amount for amount in target.budget.astuple()))
         small = nngen(cnn, "NNgen, default", Parallel(), x, folder / "small")
+        as_small = edgeq(cnn, "edgeq, within the same", small.cost, x, folder / "as_small")
+        whole = edgeq(cnn, f"edgeq, {MAX_UTILIZATION:.0%} of the board", share, x, folder / "whole")
         large = nngen(cnn, "NNgen, largest that fits", LARGEST, x, folder / "large")
-        measured = [small, large]
-        for peer, label in ((small, "default"), (large, "largest")):
-            within = replace(target, budget=peer.cost)
-            measured.append(edgeq(cnn, f"edgeq, within NNgen's {label}", within, 1.0, x, folder / label))
-        measured.append(edgeq(cnn, f"edgeq, {MAX_UTILIZATION:.0%} of the board", target, MAX_UTILIZATION, x, folder / "board"))
-        rates = mean_rates({design.name: (design.run, frames) for design in measured}, seconds, rounds=2)
-    for design in measured:
-        design.frames_per_second = rates[design.name]
+        as_large = edgeq(cnn, "edgeq, within the same", large.cost, x, folder / "as_large")
+        measured = [small, as_small, large, as_large, whole]
+        rates = mean_rates({str(i): (design.run, frames) for i, design in enumerate(measured)}, seconds, rounds=2)
+    for design, rate in zip(measured, rates.values(), strict=True):
+        design.frames_per_second = rate
     show(
         f"{SIZE} x {SIZE} CNN of {cnn.products:,} int8 products a frame, {target.title}: NNgen 1.3.4 and edgeq",
         [design.row(expected) for design in measured],
