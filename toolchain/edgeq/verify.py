@@ -295,7 +295,7 @@ class Comparer:
         code = float(got) / float(Fraction(scale[at[1] if len(scale) > 1 else 0]))
         if abs(code - round(code)) > 1e-3:
             return None
-        before = self._before(source, record["tensor"], at)
+        before = self._before(record, at)
         u = lanes[channel].value(before)
         codes = [int(self.values[record["tensor"]][at]) + q["zero"], round(code) + q["zero"]]
         between = np.array([1] if q["mode"] == SIGN else range(min(codes) + 1, max(codes) + 1), dtype=object)
@@ -304,16 +304,15 @@ class Comparer:
         error = q["error"][at[1] if len(q["error"]) > 1 else 0]
         return float(distance) if distance <= error and q["lo"] <= codes[1] <= q["hi"] else None
 
-    def _before(self, source: str, tensor: str, at: tuple[int, ...]) -> Fraction:
-        """What the quantizer that made `tensor` read at one element: an integer, or the model's own float."""
-        if tensor == self.graph.input:
+    def _before(self, record: dict[str, Any], at: tuple[int, ...]) -> Fraction:
+        """What the quantizer of `record` read at one element: an integer, or the model's own float."""
+        if "of" not in record["quantizer"]:
             ends = self.graph.meta["input"]
             x = self.floats[self.start + at[0]].reshape(ends["shape"])
             for view, perm, shape in ends["steps"]:
                 x = x.reshape(view).transpose(perm).reshape(shape)
             return Fraction(float(x.reshape(self.graph.input_type.shape)[at[1:]]))
-        maker = self.makers[tensor]
-        return Fraction(int(self.values[maker.inputs[0]][at]))
+        return Fraction(int(self.values[record["quantizer"]["of"]][at]))
 
     def _linear(self, source: str, record: dict[str, Any], y: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
         """A float tensor against clip(scale*v + offset)."""

@@ -98,7 +98,7 @@ def export_module(module: nn.Module, input_shape: tuple[int, ...], path: Path) -
     with quiet():
         from brevitas.export import export_qonnx
 
-        from edgeq.train.binary import settle
+        from edgeq.train.settle import settle
 
     if len(input_shape) < 2 or min(input_shape) < 1:
         raise EdgeqError(f"the input shape is {input_shape}", fix="with the batch, as in 1,3,32,32")

@@ -11,7 +11,18 @@ from typing import Any
 import numpy as np
 
 from edgeq.errors import EdgeqError
-from edgeq.frontend.exact import SIGN, Lane, Quantizer, common_divisor, integer_operator, is_power_of_two, merge, spread
+from edgeq.frontend.exact import (
+    ONE_SIDED,
+    SIGN,
+    Lane,
+    Quantizer,
+    common_divisor,
+    integer_operator,
+    is_power_of_two,
+    merge,
+    shift_form,
+    spread,
+)
 from edgeq.frontend.symbols import Shape, Sym, lanes_after
 from edgeq.graph import Graph, IntType, Node, Op
 from edgeq.ops._mac import MAX_ACTIVATION_BITS
@@ -22,6 +33,8 @@ from edgeq.ops.threshold import Threshold
 
 INPUT = "x"
 IDENTITY_SPAN = 1 << 16
+MAX_LISTED_LEVELS = 1 << 17
+"""A quantizer of more levels is not proved equal level by level."""
 
 
 class Builder:
@@ -221,20 +234,48 @@ class Builder:
         result = tuple(Lane(s) for s in q.scale)
         if sym.is_input:
             return self._quantized_input(sym, q, lanes, result, source)
-        op = integer_operator(lanes, q, sym.type)
+        made = replace(self.coded(sym, q), lanes=result)
+        self.graph.meta["quantizers"].append(source)
+        errors = [q.float_error(lane, sym.reach or 0) for lane in lanes]
+        return self.record(made, source, [0.0], quantizer_record(lanes, q, errors) | {"of": sym.tensor})
+
+    def coded(self, sym: Sym, q: Quantizer) -> Sym:
+        """The integers that q makes of sym; its lanes stay those of sym. A mode that treats signs alike may take two halves."""
+        lanes = q.lanes(sym.lanes)
+        if q.mode in ONE_SIDED and q.lo >= 0 and not q.zero:  # what lies below zero is clipped
+            q = replace(q, mode=ONE_SIDED[q.mode])
+        op = self._operator(lanes, q, sym.type)
+        if op is None and q.mode in ONE_SIDED and not q.zero:
+            sides = (q.hi, lanes), (-q.lo, tuple(lane.scaled(Fraction(-1)) for lane in lanes))
+            halves = [self._operator(side, replace(q, mode=ONE_SIDED[q.mode], lo=0, hi=hi), sym.type) for hi, side in sides]
+            if all(halves):
+                tensors = [self.emit(half, sym.tensor)[0] for half in halves if half]
+                tensor, kind = self.emit(Add(np.array([1]), np.array([-1])), *tensors)
+                return replace(sym, tensor=tensor, type=kind)
         if op is None:
             raise EdgeqError(
                 f"no multiplier and shift is equal to the chain of scale {shown(sym.scales)} and offset {shown(sym.offsets)} "
                 f"before this quantizer of {q.hi - q.lo + 1} levels", where=self.where, fix="at most 8 bits, or 2^k scales",
             )  # fmt: skip
         if self._is_identity(op, sym.type):
-            made = replace(sym, lanes=result)
-        else:
-            tensor, kind = self.emit(op, sym.tensor)
-            made = replace(sym, tensor=tensor, type=kind, lanes=result)
-        self.graph.meta["quantizers"].append(source)
-        errors = [q.float_error(lane, sym.reach or 0) for lane in lanes]
-        return self.record(made, source, [0.0], quantizer_record(lanes, q, errors))
+            return sym
+        tensor, kind = self.emit(op, sym.tensor)
+        return replace(sym, tensor=tensor, type=kind)
+
+    @staticmethod
+    def _operator(lanes: tuple[Lane, ...], q: Quantizer, x: IntType) -> Op | None:
+        """`integer_operator`; of very many levels only what is equal by its form: a chain of powers of two and one clip."""
+        if q.hi - q.lo < MAX_LISTED_LEVELS:
+            return integer_operator(lanes, q, x)
+        form = shift_form(lanes, q)
+        clips = {(lane.low, lane.high) for lane in lanes}
+        bounds = [y for pair in clips for y in pair if y is not None]
+        if form is None or len(clips) > 1 or any(y.denominator > 1 for y in bounds):
+            return None
+        low, high = clips.pop()
+        lo, hi = max(q.lo, q.lo if low is None else int(low)), min(q.hi, q.hi if high is None else int(high))
+        multiplier, offset, shift, rounding = form
+        return Requantize(multiplier.astype(np.int64), offset.astype(np.int64), shift, rounding, lo - q.zero, hi - q.zero)
 
     def _is_identity(self, op: Op, x: IntType) -> bool:
         """True where op gives every value of x back, as the same type."""

@@ -30,7 +30,12 @@ ROUNDINGS = {
     "ROUND": "HALF_EVEN", "HALF_EVEN": "HALF_EVEN", "FLOOR": "FLOOR", "CEIL": "CEIL", "UP": "UP", "DOWN": "DOWN",
     "ROUND_TO_ZERO": "DOWN", "HALF_UP": "HALF_UP", "HALF_DOWN": "HALF_DOWN",
 }  # fmt: skip
-"""QONNX rounding modes by the name that is used here; UP and HALF_UP round away from zero, DOWN and HALF_DOWN towards it."""
+"""QONNX rounding modes by the name that is used here; UP and HALF_UP round away from zero, DOWN and HALF_DOWN towards it.
+
+Of `ap_fixed` come two more: HALF_CEIL rounds a half to plus infinity, HALF_FLOOR to minus infinity.
+"""
+ONE_SIDED = {"DOWN": "FLOOR", "UP": "CEIL", "HALF_UP": "HALF_CEIL", "HALF_DOWN": "HALF_FLOOR"}
+"""The modes that treat signs alike, with what they are from zero upwards."""
 
 
 @dataclass(frozen=True)
@@ -204,6 +209,10 @@ def boundaries(mode: str, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             return half, ~positive.astype(bool)
         case "HALF_DOWN":
             return half, positive.astype(bool)
+        case "HALF_CEIL":
+            return half, never
+        case "HALF_FLOOR":
+            return half, ~never
         case "FLOOR":
             return 2 * m, never
         case "CEIL":
@@ -288,14 +297,21 @@ def exact_requantize(
     lanes: tuple[Lane, ...], q: Quantizer, t: np.ndarray, negative: np.ndarray, base: int, x: IntType
 ) -> Requantize | None:
     """The chain itself, where every constant is an integer over a power of two and the rounding has a shift's form."""
-    if q.mode not in ("HALF_EVEN", "FLOOR") or not all(is_dyadic(lane.a) and is_dyadic(lane.b) for lane in lanes):
+    form = shift_form(lanes, q)
+    return proved(*form, t, negative, base, x) if form else None
+
+
+def shift_form(lanes: tuple[Lane, ...], q: Quantizer) -> tuple[np.ndarray, np.ndarray, int, str] | None:
+    """(multiplier, offset, shift, rounding) of the affine part of the lanes, in codes, with q's rounding; None without one."""
+    if q.mode in (SIGN, *ONE_SIDED) or not all(is_dyadic(lane.a) and is_dyadic(lane.b) for lane in lanes):
         return None
-    # Half to even commutes with the removal of the zero point only where that is even; the proof below decides.
+    # Half to even commutes with the removal of the zero point only where that is even; the proof decides.
     parts = [(lane.a, lane.b - q.zero) for lane in lanes]
     shift = max(max(a.denominator, b.denominator) for a, b in parts).bit_length() - 1
+    half = 1 << shift >> 1
+    lift = {"HALF_CEIL": half, "HALF_FLOOR": max(half - 1, 0), "CEIL": (1 << shift) - 1}.get(q.mode, 0)
     multiplier, offset = (np.array([int(p[i] * (1 << shift)) for p in parts], dtype=object) for i in (0, 1))
-    rounding = "half_even" if q.mode == "HALF_EVEN" else "floor"
-    return proved(multiplier, offset, shift, rounding, t, negative, base, x)
+    return multiplier, offset + lift, shift, "half_even" if q.mode == "HALF_EVEN" else "floor"
 
 
 def searched_requantize(lanes: tuple[Lane, ...], t: np.ndarray, negative: np.ndarray, base: int, x: IntType) -> Requantize | None:

@@ -18,7 +18,7 @@ from onnx import helper
 
 from edgeq.errors import EdgeqError
 from edgeq.frontend.load import IR_VERSION, load_model, to_array
-from edgeq.frontend.nodes import QUANTIZER_DOMAINS
+from edgeq.frontend.nodes import QUANTIZER_DOMAINS, QUANTIZERS
 
 BATCH = 32
 Feed = Callable[[str, np.ndarray], np.ndarray]
@@ -65,7 +65,7 @@ class QonnxEngine:
             waiting = [n for n in waiting if not known.issuperset(n.output)]
 
     def _add(self, node: onnx.NodeProto) -> None:
-        call = self._quantizer(node) if node.domain in QUANTIZER_DOMAINS else self._standard(node)
+        call = self._quantizer(node) if node.op_type in QUANTIZERS else self._standard(node)
         if all(not name or name in self._constants for name in node.input):
             self._constants[node.output[0]] = call(self._constants)
         else:
@@ -160,7 +160,8 @@ def _current(node: onnx.NodeProto) -> onnx.NodeProto:
     """A quantizer in today's domain and names: QONNX documents ROUND_TO_ZERO, the package knows it as DOWN."""
     copy = onnx.NodeProto()
     copy.CopyFrom(node)
-    copy.domain = QUANTIZER_DOMAINS[0]
+    if node.domain in QUANTIZER_DOMAINS:
+        copy.domain = QUANTIZER_DOMAINS[0]
     for attribute in copy.attribute:
         if attribute.name == "rounding_mode" and attribute.s.upper() == b"ROUND_TO_ZERO":
             attribute.s = b"DOWN"

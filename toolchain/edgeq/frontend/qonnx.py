@@ -24,7 +24,7 @@ from edgeq.frontend.exact import Lane, merge
 from edgeq.frontend.execute import execute
 from edgeq.frontend.fold import FOLDABLE, fold
 from edgeq.frontend.load import check_model, load_model, to_array
-from edgeq.frontend.nodes import HANDLERS, QUANTIZER_DOMAINS, QUANTIZERS, Call
+from edgeq.frontend.nodes import HANDLERS, QUANTIZERS, Call
 from edgeq.frontend.symbols import Const, QConst, Sym, Value
 from edgeq.graph import Graph, IntType
 from edgeq.ops.rearrange import Rearrange
@@ -105,7 +105,10 @@ class Importer:
         self.values[source.name] = self.builder.record(sym, source.name)
 
     def _ordered(self, output: str) -> list[onnx.NodeProto]:
-        """The nodes that the output needs, each after those it reads."""
+        """The nodes that the output needs, each after those it reads; in the file's order where that is such an order.
+
+        Exporters write nodes as the source runs them, and so PyTorch's layers are met in the graph's order.
+        """
         makers: dict[str, onnx.NodeProto] = {}
         for node in self.proto.node:
             for name in filter(None, node.output):
@@ -131,7 +134,12 @@ class Importer:
                 open_.add(id(node))
                 stack.append((name, True))
                 stack += [(read, False) for read in reversed(node.input) if read and id(makers.get(read)) not in done]
-        return list(done.values())
+        known = {*self.values, *self.stored, ""}
+        for node in (listed := [node for node in self.proto.node if id(node) in done]):
+            if not known.issuperset(node.input):
+                return list(done.values())
+            known.update(node.output)
+        return listed
 
     def _value(self, name: str) -> Value | None:
         if name and name not in self.values:
@@ -144,10 +152,11 @@ class Importer:
 
     def _evaluate(self, node: onnx.NodeProto) -> Value:
         where = self.builder.where
-        if node.domain not in ("", "ai.onnx") and not (node.domain in QUANTIZER_DOMAINS and node.op_type in QUANTIZERS):
+        domains = QUANTIZERS.get(node.op_type, ("", "ai.onnx"))
+        if node.domain not in ("", "ai.onnx", *domains):
             raise EdgeqError(f"the operator {node.domain}.{node.op_type} is not supported", where=where, fix=self._supported())
-        if node.op_type in QUANTIZERS and node.domain not in QUANTIZER_DOMAINS:
-            fix = f"one of {', '.join(QUANTIZER_DOMAINS)}"
+        if node.domain not in domains:
+            fix = f"one of {', '.join(domains)}"
             raise EdgeqError(f"{node.op_type} has the domain {node.domain!r}", where=where, fix=fix)
         inputs = [self._value(name) for name in node.input]
         try:
@@ -232,6 +241,8 @@ def absorb_flatten(graph: Graph) -> None:
     for record in graph.meta["real"].values():
         if record["tensor"] == node.output:
             record["tensor"] = graph.input
+        if record["quantizer"] and record["quantizer"].get("of") == node.output:
+            record["quantizer"]["of"] = graph.input
     graph.meta["nodes"].pop(node.name, None)
 
 

@@ -1,6 +1,18 @@
 """Training for the hardware: binary layers, the spanning-tree loss, a training loop and packed weights (torch, Brevitas)."""
 
+from edgeq.fixed_point import FixedPoint
 from edgeq.train.binary import BinaryAct, BinaryConv2d, BinaryLinear, set_progress
+from edgeq.train.codings import DenseShift, KHot, Ternary
+from edgeq.train.fixed import binary_points, calibrate, quantizers
+from edgeq.train.fixed_layers import (
+    FixedAct,
+    FixedAdd,
+    FixedAvgPool2d,
+    FixedBatchNorm,
+    FixedConv2d,
+    FixedLinear,
+    FixedPReLU,
+)
 from edgeq.train.loop import Epoch, Recipe, accuracy, fit
 from edgeq.train.packed import load_packed, save_packed
 from edgeq.train.tree import LayerTree, TreeLoss, binary_weight
@@ -9,14 +21,28 @@ __all__ = [
     "BinaryAct",
     "BinaryConv2d",
     "BinaryLinear",
+    "DenseShift",
     "Epoch",
+    "FixedAct",
+    "FixedAdd",
+    "FixedAvgPool2d",
+    "FixedBatchNorm",
+    "FixedConv2d",
+    "FixedLinear",
+    "FixedPReLU",
+    "FixedPoint",
+    "KHot",
     "LayerTree",
     "Recipe",
+    "Ternary",
     "TreeLoss",
     "accuracy",
+    "binary_points",
     "binary_weight",
+    "calibrate",
     "fit",
     "load_packed",
+    "quantizers",
     "save_packed",
     "set_progress",
 ]

@@ -149,7 +149,17 @@ class _Act(SignedBinaryActPerTensorConst):
     tensor_quant = SignQuant
 
 
-class BinaryConv2d(QuantConv2d):
+class _Settling:
+    """A Brevitas layer that can replace its latent weights by their -1 and +1, which the estimator keeps."""
+
+    weight: Tensor
+    weight_quant: Any
+
+    def settle(self) -> None:
+        self.weight.copy_(self.weight_quant.tensor_quant.estimator(self.weight))
+
+
+class BinaryConv2d(_Settling, QuantConv2d):
     """A convolution without bias, weights -1 and +1: [N, in, H, W] -> [N, out, Ho, Wo].
 
     Zero padding pads with 0. estimator: "ste", "reste" or "biper"; stride, padding, dilation, groups as in nn.Conv2d.
@@ -182,7 +192,7 @@ class BinaryConv2d(QuantConv2d):
         _start(self)
 
 
-class BinaryLinear(QuantLinear):
+class BinaryLinear(_Settling, QuantLinear):
     """A dense layer without bias, weights -1 and +1: [N, in] -> [N, out].  estimator: "ste", "reste" or "biper"."""
 
     def __init__(self, in_features: int, out_features: int, *, estimator: str = "ste") -> None:
@@ -212,16 +222,6 @@ def clip_latent(module: nn.Module) -> None:
         for layer, estimator in latent_layers(module):
             if estimator.limit < math.inf:
                 layer.weight.clamp_(-estimator.limit, estimator.limit)
-
-
-def settle(module: nn.Module) -> None:
-    """Replace the latent weights of our layers by their -1 and +1, which their estimator keeps.
-
-    For export: Brevitas writes the latent weights and a BipolarQuant, whose sign is not BiPer's sign of a sine.
-    """
-    with torch.no_grad():
-        for layer, estimator in latent_layers(module):
-            layer.weight.copy_(estimator(layer.weight))
 
 
 def latent_layers(module: nn.Module) -> Iterator[tuple[nn.Module, Estimator]]:

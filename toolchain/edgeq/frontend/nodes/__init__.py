@@ -1,9 +1,14 @@
 """What each QONNX operator means on integers: one function an operator, registered under its ONNX name."""
 
-from edgeq.frontend.nodes import affine, products, quantizers, shapes, windows
+from edgeq import fixed_point
+from edgeq.frontend.nodes import affine, fixed, products, quantizers, shapes, windows
 from edgeq.frontend.nodes.call import HANDLERS, Call
 
-__all__ = ["HANDLERS", "QUANTIZERS", "QUANTIZER_DOMAINS", "Call", "affine", "products", "quantizers", "shapes", "windows"]
+__all__ = [
+    "HANDLERS", "QUANTIZERS", "QUANTIZER_DOMAINS", "Call", "affine", "fixed", "products", "quantizers", "shapes", "windows",
+]  # fmt: skip
 
-QUANTIZERS = ("Quant", "IntQuant", "BipolarQuant", "Trunc")
 QUANTIZER_DOMAINS = ("qonnx.custom_op.general", "finn.custom_op.general", "onnx.brevitas")
+QUANTIZERS = dict.fromkeys(("Quant", "IntQuant", "BipolarQuant", "Trunc"), QUANTIZER_DOMAINS)
+QUANTIZERS[fixed_point.OPERATOR] = (fixed_point.DOMAIN,)
+"""The quantizers, with the domains in which they are known."""

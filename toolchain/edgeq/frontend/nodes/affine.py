@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from typing import TypeVar
 
 import numpy as np
 from onnx import helper
 
-from edgeq.frontend.exact import Lane, is_power_of_two, spread
+from edgeq.frontend.exact import Lane, common_divisor, is_power_of_two, spread
 from edgeq.frontend.nodes.call import Call, handles
 from edgeq.frontend.symbols import Sym, Value, fractions
+from edgeq.ops.add import MAX_MULTIPLIER_BITS, Add
+from edgeq.ops.requantize import Requantize
 
 T = TypeVar("T")
 
@@ -129,6 +132,25 @@ def clipped(call: Call, low: Fraction | None, high: Fraction | None) -> Sym:
 @handles("Relu")
 def relu(call: Call) -> Value:
     return clipped(call, Fraction(0), None)
+
+
+@handles("PRelu", "LeakyRelu")
+def prelu(call: Call) -> Value:
+    """s*x + (1 - s)*max(x, 0), exactly, where integers of at most 16 bits stand for s and 1 - s of every channel."""
+    sym = call.builder.scaled(call.integers())
+    leaky = call.node.op_type == "LeakyRelu"
+    slopes = [Fraction(float(np.float32(call.attribute("alpha", 0.01))))] if leaky else call.channels(1, sym)
+    (unit,), reach = sym.scales, sym.reach or 0
+    step = common_divisor((*slopes, *(1 - s for s in slopes)))
+    a, b = (np.array([int(v / step) for v in part]) for part in (slopes, [1 - s for s in slopes]))
+    if max(np.abs(a).max(), np.abs(b).max()) >= 1 << (MAX_MULTIPLIER_BITS - 1):
+        what = f"the slope {float(slopes[0]):.9g} is no multiple of a power of two within {MAX_MULTIPLIER_BITS} bits"
+        raise call.refuse(what, "quantize the slopes (edgeq.train.FixedPReLU)")
+    positive, _ = call.builder.emit(Requantize(np.array([1]), np.array([0]), 0, "floor", 0, max(sym.type.hi, 0)), sym.tensor)
+    tensor, kind = call.builder.emit(Add(a, b), sym.tensor, positive)
+    loose = max((sym.lanes[0].error(reach) * max(1.0, abs(float(s))) for s in slopes), default=0.0)
+    lane = Lane(unit * step, error0=loose).rounded(max(abs(kind.lo), abs(kind.hi)))
+    return call.builder.record(replace(sym, tensor=tensor, type=kind).with_lanes([lane]), call.output)
 
 
 def bound(call: Call, index: int, name: str) -> Fraction | None:

@@ -1,0 +1,182 @@
+"""A trainable fixed-point quantizer: the word length is given, the binary point is learned (QFX, arXiv 2401.17544).
+
+The forward pass is the cast of `edgeq.fixed_point`, bit for bit. A real parameter holds the integer bits I and is rounded in the
+forward pass. Backward, with u = x * 2^(W - I): a value inside of the word passes its gradient to x, and (y - x) * ln 2 of it to
+I; a value outside passes end * ln 2 of it to I alone, where end is the end of the range that it passed. (TQT, arXiv 1903.08066,
+derives the same for a threshold 2^I; ours takes it for every overflow mode.)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgeq.errors import EdgeqError
+from edgeq.fixed_point import DOMAIN, OPERATOR, FixedPoint
+
+MAX_INTEGER = 64
+"""I is kept in [-64, 64]: powers of two that float32 holds with room for the word."""
+START_VALUES = 1 << 16
+"""Values at most, evenly taken, that a binary point is first found from."""
+START_STEPS = 8
+"""Binary points that are tried, from that which holds every value downwards."""
+PLAIN = {"AP_TRN": "FLOOR", "AP_TRN_ZERO": "DOWN", "AP_RND_ZERO": "HALF_DOWN", "AP_RND_INF": "HALF_UP", "AP_RND_CONV": "ROUND"}
+"""The rounding modes of QONNX's Quant that are modes of ap_fixed."""
+QONNX_DOMAIN, QONNX_VERSION = "qonnx.custom_op.general", 2
+
+
+class _Cast(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, integer: Tensor, kind: FixedPoint) -> Tensor:
+        scale = 2.0 ** -point_of(kind, integer)
+        u = x / scale
+        y = kind.codes(u, torch) * scale
+        inside = (u > kind.lo - 1) & (u < kind.hi + 1)
+        ctx.save_for_backward(inside, torch.where(inside, y - x, u.clip(kind.lo, kind.hi) * scale))
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        inside, slope = ctx.saved_tensors
+        return grad[0] * inside, (grad[0] * slope).sum() * math.log(2), None
+
+
+class _Node(torch.autograd.Function):
+    """The cast as one ONNX node: Quant where that means the same, else FixedQuant."""
+
+    @staticmethod
+    def symbolic(g: Any, x: Any, scale: float, kind: FixedPoint) -> Any:
+        name, constants, attributes = onnx_node(kind, scale)
+        suffixed = {key + ("_s" if isinstance(v, str) else "_i"): v for key, v in attributes.items()}
+        made = g.op(name, x, *(g.op("Constant", value_t=torch.tensor(v)) for v in constants), **suffixed)
+        made.setType(x.type())
+        return made
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: float, kind: FixedPoint) -> Tensor:
+        return kind.codes(x / scale, torch) * scale
+
+
+def onnx_node(kind: FixedPoint, scale: float) -> tuple[str, list[float], dict[str, Any]]:
+    """(operator with its domain, constant inputs after x, attributes) of a cast."""
+    if kind.rounding in PLAIN and kind.overflow in ("AP_SAT", "AP_SAT_SYM"):
+        attributes = {"signed": int(kind.signed), "narrow": int(kind.narrow), "rounding_mode": PLAIN[kind.rounding]}
+        return f"{QONNX_DOMAIN}::Quant", [scale, 0.0, float(kind.bits)], attributes
+    attributes = {"bits": kind.bits, "signed": int(kind.signed), "rounding": kind.rounding, "overflow": kind.overflow}
+    return f"{DOMAIN}::{OPERATOR}", [scale], attributes
+
+
+def exported(x: Tensor, scale: float, kind: FixedPoint) -> Tensor:
+    """The cast of x, while a model is exported: a node of it."""
+    if torch.jit.is_tracing():
+        return _Node.apply(x, scale, kind)
+    name, constants, attributes = onnx_node(kind, scale)
+    inputs = (x, *(torch.tensor(v) for v in constants))
+    version = QONNX_VERSION if name.startswith(QONNX_DOMAIN) else 1
+    return torch.onnx.ops.symbolic(name, inputs, attributes, dtype=x.dtype, shape=x.shape, version=version)
+
+
+def point_of(kind: FixedPoint, integer: Tensor) -> int:
+    """The binary point W - round(I), clamped."""
+    return kind.bits - max(-MAX_INTEGER, min(MAX_INTEGER, round(integer.item())))
+
+
+class FixedQuant(nn.Module):
+    """A Brevitas tensor quantizer: x of any shape -> (cast x, scale, zero point 0, bit width).
+
+    kind: the format; its `integer` is where I starts, None: what loses least of the first tensor that is not all zero.
+    parameter: of a layer's own parameter, which is at hand at any time; an activation's I is found in training or by `calibrate`,
+    and using it earlier raises EdgeqError.  integer: the parameter I.  ready: true once I is set.
+    """
+
+    zero_point: Tensor
+    bit_width: Tensor
+    ready: Tensor
+
+    def __init__(self, kind: FixedPoint, parameter: bool) -> None:
+        super().__init__()
+        self.kind, self.parameter = kind, parameter
+        self.calibrating = False
+        self.integer = nn.Parameter(torch.tensor(float(kind.integer or 0)))
+        self.register_buffer("ready", torch.tensor(kind.integer is not None))
+        self.register_buffer("zero_point", torch.tensor(0.0), persistent=False)
+        self.register_buffer("bit_width", torch.tensor(float(kind.bits)), persistent=False)
+
+    @property
+    def point(self) -> int:
+        """The binary point: fraction bits, W - I."""
+        return point_of(self.kind, self.integer)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        exporting = torch.onnx.is_in_onnx_export()
+        if not self.ready:
+            if self.parameter or self.training or self.calibrating:
+                self.start(x.detach())
+            elif exporting or x.any():
+                fix = "train it for a batch, or edgeq.train.calibrate(model, images)"
+                raise EdgeqError("an activation's binary point is not known yet", where=f"FixedQuant {self.kind}", fix=fix)
+        scale = 2.0**-self.point
+        y = exported(x, scale, self.kind) if exporting else _Cast.apply(x, self.integer, self.kind)
+        return y, torch.tensor(scale), self.zero_point, self.bit_width
+
+    def start(self, x: Tensor) -> None:
+        """Set I to what gives the least squared error on x; zeros alone say nothing, and set nothing."""
+        most = float(x.abs().max())
+        if most == 0 or x.ndim == 0:  # a scalar is Brevitas asking for the scale
+            return
+        values = x.flatten()[:: -(-x.numel() // START_VALUES)].double()
+        top = math.ceil(math.log2(most)) + 1 + self.kind.signed
+        trials = [max(-MAX_INTEGER, min(MAX_INTEGER, top - i)) for i in range(START_STEPS)]
+
+        def error(integer: int) -> float:
+            scale = 2.0 ** (integer - self.kind.bits)
+            return float((self.kind.codes(values / scale, torch) * scale - values).square().sum())
+
+        with torch.no_grad():
+            self.integer.fill_(float(min(trials, key=error)))
+            self.ready.fill_(True)
+
+    def extra_repr(self) -> str:
+        return f"{self.kind}, integer bits {self.integer.item():.2f}"
+
+
+def quantizers(module: nn.Module) -> Iterator[tuple[str, FixedQuant]]:
+    """Every fixed-point quantizer in `module`, with its name."""
+    for name, part in module.named_modules():
+        if isinstance(part, FixedQuant):
+            yield name, part
+
+
+def binary_points(module: nn.Module) -> dict[str, str]:
+    """The format of every fixed-point quantizer in `module` as it is now: {name: "8 bits, 5 after the point"}."""
+    return {name: f"{part.kind.bits} bits, {part.point} after the point" for name, part in quantizers(module)}
+
+
+def calibrate(module: nn.Module, x: Tensor) -> None:
+    """Set the binary point of every quantizer in `module` from one forward pass in evaluation mode, front to back.
+
+    x: a few inputs, as the module takes them. Formats that come with `integer` keep it. Each quantizer sees what those
+    before it leave. The module keeps its mode.
+    """
+    training = module.training
+    with _calibrating(module), torch.no_grad():
+        module.eval()(x)
+    module.train(training)
+
+
+@contextmanager
+def _calibrating(module: nn.Module) -> Iterator[None]:
+    found = [part for _, part in quantizers(module)]
+    for part in found:
+        part.calibrating = True
+        part.ready.fill_(part.kind.integer is not None)
+    try:
+        yield
+    finally:
+        for part in found:
+            part.calibrating = False
