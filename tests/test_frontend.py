@@ -33,12 +33,13 @@ RNG = np.random.default_rng(0)
 
 
 def rounded(mode: str, u: Fraction) -> int:
-    """QONNX's rounding modes, written down independently."""
+    """QONNX's rounding modes and the two that only ap_fixed has, written down independently."""
     away = floor(abs(u) + Fraction(1, 2)) * (1 if u >= 0 else -1)
     towards = ceil(abs(u) - Fraction(1, 2)) * (1 if u >= 0 else -1)
     return {
         "HALF_EVEN": round(u), "FLOOR": floor(u), "CEIL": ceil(u), "HALF_UP": away, "HALF_DOWN": towards,
         "UP": ceil(abs(u)) * (1 if u >= 0 else -1), "DOWN": floor(abs(u)) * (1 if u >= 0 else -1),
+        "HALF_CEIL": floor(u + Fraction(1, 2)), "HALF_FLOOR": ceil(u - Fraction(1, 2)),
     }[mode]  # fmt: skip
 
 
@@ -57,7 +58,7 @@ maybe = st.none() | st.fractions(min_value=-40, max_value=40, max_denominator=4)
     b=small,
     low=maybe,
     high=maybe,
-    mode=st.sampled_from(sorted(set(ROUNDINGS.values()) | {SIGN})),
+    mode=st.sampled_from(sorted({*ROUNDINGS.values(), "HALF_CEIL", "HALF_FLOOR", SIGN})),
     zero=st.integers(-3, 3),
 )
 @settings(max_examples=300)

@@ -9,6 +9,6 @@ __all__ = [
 ]  # fmt: skip
 
 QUANTIZER_DOMAINS = ("qonnx.custom_op.general", "finn.custom_op.general", "onnx.brevitas")
-QUANTIZERS = dict.fromkeys(("Quant", "IntQuant", "BipolarQuant", "Trunc"), QUANTIZER_DOMAINS)
+QUANTIZERS: dict[str, tuple[str, ...]] = dict.fromkeys(("Quant", "IntQuant", "BipolarQuant", "Trunc"), QUANTIZER_DOMAINS)
 QUANTIZERS[fixed_point.OPERATOR] = (fixed_point.DOMAIN,)
 """The quantizers, with the domains in which they are known."""

@@ -43,7 +43,7 @@ def fixed_quant(call: Call) -> Value:
     if sym.is_input:
         what = f"the model's input is cast to {kind}, which is not monotone"
         raise call.refuse(what, "AP_SAT at the input, or give the input's type: --input int8/16")
-    sym = sym.tightened()
+    sym = call.builder.in_order(sym.tightened())
     ends = [lane.value(v) for lane in q.lanes(sym.lanes) for v in (sym.type.lo, sym.type.hi)]
     wide = replace(q, lo=min(ends).__floor__(), hi=max(ends).__ceil__())
     if q.lo <= wide.lo and wide.hi <= q.hi:
@@ -56,13 +56,10 @@ def fixed_quant(call: Call) -> Value:
 
 def format_of(call: Call) -> FixedPoint:
     """The node's attributes as a format; raises EdgeqError where there is none like it."""
-    signed, rounding, overflow = (
-        call.attribute("signed", 1),
-        call.attribute("rounding", "AP_RND"),
-        call.attribute("overflow", "AP_SAT"),
-    )
+    bits, signed = call.attribute("bits", 8), bool(call.attribute("signed", 1))
+    rounding, overflow = call.attribute("rounding", "AP_RND"), call.attribute("overflow", "AP_SAT")
     try:
-        return FixedPoint(call.attribute("bits", 8), None, bool(signed), rounding, overflow)
+        return FixedPoint(bits, None, signed, rounding, overflow)
     except EdgeqError as error:
         raise call.refuse(error.what, error.fix) from None
 
