@@ -185,7 +185,7 @@ def synth(
 def explore(folder: Path, board_names: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Sweep rate against budget for the export in FOLDER: what each target gives, and the command that builds it.
 
-    By our models, as `edgeq synth --estimate model` counts, without FIFOs between operators.
+    By the exact schedule and our resource model, as `edgeq synth --estimate model` counts.
     """
     from edgeq import flow
     from edgeq.board import board

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import lru_cache
 from itertools import product
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,14 @@ from edgeq import records, tasks
 from edgeq.board import Board
 from edgeq.cache import key
 from edgeq.errors import EdgeqError
-from edgeq.fold import Fold
+from edgeq.fold import Fold, input_stream
 from edgeq.folding import Choice, Target, choose, forms, ladder
 from edgeq.graph import Graph
 from edgeq.hardware import RESOURCES, Cost
 from edgeq.lower import onnx as lower_onnx
+from edgeq.lower.rtl import fifo
 from edgeq.passes import hardware_passes
+from edgeq.schedule import Network
 from edgeq.ui import Ui
 
 BUDGETS = (0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -42,6 +46,28 @@ def measure(item: Item, folder: Path) -> list[Choice]:
     return forms(graph, graph.nodes[item.node], STYLES[item.style])
 
 
+@dataclass(frozen=True)
+class Design:
+    """A task: the whole network with these folds. file: as Item's."""
+
+    file: str
+    folds: tuple[tuple[str, Fold], ...]
+
+
+def schedule(item: Design, folder: Path) -> tuple[Fraction, Cost]:
+    """Cycles a frame by the exact schedule, and the cost of the FIFOs between operators."""
+    graph, folds = _graph(folder / item.file, key([(folder / item.file).read_bytes()])), dict(item.folds)
+    network, streams = Network(graph, folds), graph.types() | {graph.input: input_stream(graph, folds)}
+    depths = network.least_depths()
+    fifos = []
+    for node in graph.nodes:
+        for port, tensor in enumerate(node.inputs):
+            if needed := depths[node.name, port]:
+                fifos.append(fifo("", tensor, streams[tensor], (node.name, port), needed))
+    built = {(f.reader, f.port): f.depth for f in fifos}
+    return network.cycles(built), sum((Cost(**f.cost.asdict()) for f in fifos), Cost())
+
+
 def explore(
     graph_file: Path, boards: Sequence[Board], *, budgets: Sequence[float], rates: Sequence[float], scheduler: str | None,
     workers: int | None, ui: Ui,
@@ -54,12 +80,13 @@ def explore(
     """
     with ui.stage("preparing the graph for hardware"):
         graph = _graph(graph_file, key([graph_file.read_bytes()]))
+
+    def run(function: Callable[[Any, Path], Any], items: Sequence[Any], title: str) -> list[Any]:
+        folder = tasks.Folder(graph_file.parent, (graph_file.name,))
+        return tasks.run(function, items, ui=ui, title=title, scheduler=scheduler, workers=workers, folders=[folder] * len(items))
+
     items = [Item(graph_file.name, node, style) for style in STYLES for node in range(len(graph.nodes))]
-    folder = tasks.Folder(graph_file.parent, (graph_file.name,))
-    found = tasks.run(
-        measure, items, ui=ui, title="costing every form of every operator", scheduler=scheduler, workers=workers,
-        folders=[folder] * len(items),
-    )  # fmt: skip
+    found = run(measure, items, "costing every form of every operator")
     known = {(item.node, item.style): each for item, each in zip(items, found, strict=True)}
     points: list[dict[str, Any]] = []
     refused: list[dict[str, Any]] = []
@@ -77,11 +104,20 @@ def explore(
             )
             row = {"board": board.name, "asked": asked, "style": style, "command": typed}
             try:
-                points.append(row | _point(board, choose(graph, board, wanted, ladders), ladders))
+                folds = choose(graph, board, wanted, ladders)
+                points.append(row | {"built": {n: next(c for c in ladders[n] if c.fold == fold) for n, fold in folds.items()}})
             except EdgeqError as error:
                 refused.append(row | {"reason": error.what, "operator": error.where})
             advance()
-    return {"points": _marked(_merged(points, ("asked", "style", "command"))), "refused": _merged(refused, ("style", "command"))}
+    points = _merged(points, lambda row: (row["board"], *((n, str(c.fold), c.cycles, c.cost) for n, c in row["built"].items())))
+    designs = [Design(graph_file.name, tuple((n, c.fold) for n, c in row["built"].items())) for row in points]
+    schedules = run(schedule, designs, "scheduling")
+    places = {board.name: board for board in boards}
+    full = [row | _point(places[row["board"]], row.pop("built"), *each) for row, each in zip(points, schedules, strict=True)]
+    return {
+        "points": _marked(full),
+        "refused": _merged(refused, lambda row: (row["board"], str(row["asked"]), row["reason"], row["operator"])),
+    }
 
 
 @lru_cache(maxsize=1)
@@ -99,25 +135,23 @@ def _styles(graph: Graph, known: Mapping[tuple[int, str], list[Choice]]) -> list
     return list(found.values())
 
 
-def _point(board: Board, folds: Mapping[str, Fold], known: Mapping[str, list[Choice]]) -> dict[str, Any]:
-    """What a choice gives. The cost is rounded operator by operator, as report.json has it."""
-    built = {name: next(c for c in known[name] if c.fold == fold) for name, fold in folds.items()}
-    cycles = max(c.cycles for c in built.values())
-    total = sum((Cost(**c.cost.asdict()) for c in built.values()), Cost())
+def _point(board: Board, built: Mapping[str, Choice], cycles: Fraction, fifos: Cost) -> dict[str, Any]:
+    """What a design gives. The cost is rounded row by row, as report.json has it."""
+    total = sum((Cost(**c.cost.asdict()) for c in built.values()), fifos)
     shares = {r: used / have for r, used, have in zip(RESOURCES, total.astuple(), board.budget.astuple(), strict=True) if have}
     most = max(shares, key=lambda r: shares[r])
     return {
-        "cycles_per_frame": cycles, "frames_per_second": board.clock_mhz * 1e6 / cycles, **total.asdict(),
-        "share": shares[most], "share_of": most, "slowest": next(name for name, c in built.items() if c.cycles == cycles),
-        "folds": {name: str(fold) for name, fold in folds.items()},
+        "cycles_per_frame": ceil(cycles), "frames_per_second": board.clock_mhz * 1e6 / float(cycles), **total.asdict(),
+        "share": shares[most], "share_of": most, "slowest": max(built, key=lambda name: built[name].cycles),
+        "folds": {name: str(c.fold) for name, c in built.items()},
     }  # fmt: skip
 
 
-def _merged(rows: list[dict[str, Any]], apart: tuple[str, ...]) -> list[dict[str, Any]]:
-    """The first of all rows that are the same but for the keys `apart`: a design that several targets lead to is one point."""
-    found: dict[str, dict[str, Any]] = {}
+def _merged(rows: list[dict[str, Any]], same: Callable[[dict[str, Any]], Hashable]) -> list[dict[str, Any]]:
+    """The first of all rows alike: several targets may lead to one design."""
+    found: dict[Hashable, dict[str, Any]] = {}
     for row in rows:
-        found.setdefault(repr([value for name, value in row.items() if name not in apart]), row)
+        found.setdefault(same(row), row)
     return list(found.values())
 
 

@@ -89,6 +89,12 @@ def lower(graph: Graph, folds: dict[str, Fold], out: Path, depths: Mapping[Edge,
     return Design(instances, tuple(top.fifos), network)
 
 
+def fifo(name: str, tensor: str, t: IntType, edge: Edge, needed: int, room: bool = True) -> Fifo:
+    """A FIFO for a stream of type t in front of an input. room: give it the words that its memory holds anyway."""
+    depth = memory_room(_bits(t), needed) if room else needed
+    return Fifo(name, depth, _bits(t), tensor, *edge, needed, t.pixels)
+
+
 def library(stems: set[str]) -> set[str]:
     """The library modules and all that they instantiate."""
     found: set[str] = set()
@@ -141,9 +147,7 @@ class _Top:
             for reader, stream in zip(readers[name], self._fork(streams[name], t, len(readers[name])), strict=True):
                 taps[reader] = stream
                 if needed := depths.get(reader, 0):
-                    depth = memory_room(_bits(t), needed) if room else needed
-                    fifo = Fifo(f"u_fifo_{stream}", depth, _bits(t), name, *reader, needed, t.pixels)
-                    taps[reader] = self._fifo(fifo, stream, t)
+                    taps[reader] = self._fifo(fifo(f"u_fifo_{stream}", name, t, reader, needed, room), stream, t)
         source, sink = streams[graph.input], taps["", 0]
         self._lines += [f"  assign {source}_valid = in_valid_i;", f"  assign {source}_data = in_data_i;"]
         self._lines += [f"  assign in_ready_o = {source}_ready;"]
