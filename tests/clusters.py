@@ -42,9 +42,9 @@ def scheduler(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def worker(address: str, folder: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker of one process and one thread."""
-    options = ["--host", "127.0.0.1", "--nthreads", "1", "--no-dashboard", "--no-nanny"]
+def worker(address: str, folder: Path, threads: int = 1, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker of one process."""
+    options = ["--host", "127.0.0.1", "--nthreads", str(threads), "--no-dashboard", "--no-nanny"]
     with program(folder, ["worker", address, *options], **environment) as started:
         yield started
 

@@ -143,7 +143,7 @@ def test_a_worker_of_an_outside_cluster_that_is_killed(tmp_path: Path) -> None:
     assert np.array_equal(found, [dies_once(item) for item in items])
 
 
-def test_workers_of_another_edgeq_are_refused(tmp_path: Path) -> None:
+def test_workers_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     other = tmp_path / "version" / "edgeq-9.9.dist-info"
     other.mkdir(parents=True)
     (other / "METADATA").write_text("Metadata-Version: 2.1\nName: edgeq\nVersion: 9.9\n")
@@ -161,6 +161,8 @@ def test_workers_of_another_edgeq_are_refused(tmp_path: Path) -> None:
             file.write("# changed\n")
         with worker(started, tmp_path / "w2", PYTHONPATH=str(tmp_path / "files")), pytest.raises(EdgeqError, match="other files"):
             tasks.run(abs, [1, 2], ui=UI, title="versions", scheduler=started)
+        with worker(started, tmp_path / "w3", threads=2), pytest.raises(EdgeqError, match="2 tasks in one process"):
+            tasks.run(process, [1, 2], ui=UI, title="threads", scheduler=started)
 
 
 @pytest.mark.parametrize("wrong", ["localhost:8786", "http://a:1", "tcp://a", "tcp://a:b", "inproc://a:1", "tcp://a:1/x"])

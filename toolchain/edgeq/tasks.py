@@ -42,7 +42,7 @@ PATIENCE_SECONDS = 60.0
 """A cluster may be without any worker for so long."""
 POLL_SECONDS = 1.0
 AHEAD = 4
-"""Items at the scheduler, a thread of the cluster."""
+"""Items at the scheduler, a worker."""
 MAX_FOLDER_BYTES = 1 << 28
 OTHERS = "others"
 PACKAGES = ("edgeq", "numpy", "onnxruntime", "dask", "distributed")
@@ -231,7 +231,7 @@ class _Job:
         self.seen = time.monotonic()
         while True:
             if time.monotonic() >= checked + POLL_SECONDS:
-                ahead, checked = AHEAD * self._threads(), time.monotonic()
+                ahead, checked = AHEAD * self._workers(), time.monotonic()
             while following < len(self.items) and len(self.pending) < ahead and not failed:
                 self._submit(following)
                 following += 1
@@ -292,14 +292,18 @@ class _Job:
             return EdgeqError(what, where=error.last_worker.address, fix="see whether they run out of memory; fewer --workers")
         return error
 
-    def _threads(self) -> int:
-        """Threads of the cluster. Says which workers were lost; raises EdgeqError where none is there for long."""
+    def _workers(self) -> int:
+        """Workers of the cluster, of one thread each. Says which were lost; raises EdgeqError where none is there for long."""
         try:
             found: dict[str, int] = self.client.nthreads()
         except Exception as error:
             raise EdgeqError(
                 f"the scheduler does not answer: {error}", fix="look into its log, and run the command again"
             ) from None
+        crowded = [worker for worker, threads in sorted(found.items()) if threads > 1]
+        if crowded:  # torch, Yosys and what engines say of their last run are one a process
+            fix = "dask worker ADDRESS --nworkers auto --nthreads 1"
+            raise EdgeqError(f"worker {crowded[0]} runs {found[crowded[0]]} tasks in one process", where="--scheduler", fix=fix)
         for worker in sorted(self.known - set(found)):
             self.ui.say(f"  worker {worker} was lost: its work is done again")
         self.known = set(found)
@@ -307,7 +311,7 @@ class _Job:
             self.seen = time.monotonic()
         elif time.monotonic() > self.seen + PATIENCE_SECONDS:
             raise EdgeqError(f"the cluster has had no worker for {PATIENCE_SECONDS:.0f} seconds", fix="start workers")
-        return max(sum(found.values()), 1)
+        return max(len(found), 1)
 
 
 def _same(contents: dict[str, bytes]) -> dict[str, bytes]:
