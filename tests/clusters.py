@@ -16,9 +16,9 @@ TESTS = Path(__file__).parent
 
 @contextmanager
 def program(folder: Path, arguments: list[str], **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """`dask ARGUMENTS`, run in `folder` with a cache of its own, until the block ends."""
+    """`dask ARGUMENTS`, run in `folder` with a cache beside it, until the block ends."""
     folder.mkdir(parents=True, exist_ok=True)
-    here = os.environ | {"EDGEQ_CACHE": str(folder / "cache"), "PYTHONPATH": str(TESTS)} | environment
+    here = os.environ | {"EDGEQ_CACHE": str(folder.parent / "cache"), "PYTHONPATH": str(TESTS)} | environment
     with (folder / "log").open("wb") as log:
         started = subprocess.Popen([sys.executable, "-m", "dask", *arguments], cwd=folder, stdout=log, stderr=log, env=here)
     try:

@@ -42,9 +42,15 @@ def make():
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Two workers that share no folder with this process."""
-    with cluster(tmp_path_factory.mktemp("cluster"), 2) as started:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the cluster's programs run and keep their caches."""
+    return tmp_path_factory.mktemp("cluster")
+
+
+@pytest.fixture(scope="module")
+def address(place: Path) -> Iterator[str]:
+    """Two workers that share a cache with each other, and no folder with this process."""
+    with cluster(place, 2) as started:
         yield started
 
 
@@ -94,7 +100,9 @@ def sim(build: Path, data: Path | None, stalls: int | None = None, **where: Any)
     return flow.sim(build, samples=None, seed=0, data=data, engine="rtl", stalls=stalls, trace=None, ui=UI, **where)
 
 
-def test_verification_does_not_depend_on_workers(folder: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verification_does_not_depend_on_workers(
+    folder: Path, place: Path, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A planted error in the integer file, and scales at which float32 differs: all counts and the first difference."""
     graph = lower_onnx.load(folder / "export" / flow.INTEGER_FILE)
     nodes = list(graph.nodes)
@@ -111,22 +119,15 @@ def test_verification_does_not_depend_on_workers(folder: Path, address: str, mon
     assert all(e["frames"] == FRAMES for e in one["engines"].values())
     assert 0.5 < one["accuracy"]["onnxruntime"] < 1
     others = [verify(wrong, folder / "data.npz", scheduler=address)]
+    assert list(place.rglob("imported")), "the module did not go to the workers"
     with monkeypatch.context() as patch:
-        patch.setattr(regression, "VERIFY_FRAMES", 64)
-        others += [verify(wrong, folder / "data.npz", workers=2)]
-        patch.setattr(regression, "VERIFY_FRAMES", 1 << 20)
-        others += [verify(wrong, folder / "data.npz")]
+        for size in (64, 1 << 20):
+            patch.setattr(regression, "VERIFY_FRAMES", size)
+            others.append(verify(wrong, folder / "data.npz"))
     assert {without_times(r) for r in others} == {without_times(one)}
     first = one["engines"]["pytorch"]["first_difference"]
     assert (first["operator"], first["element"][1]) == (nodes[index].name, 1)
     assert one["engines"]["qonnx"]["mismatches"] > 0
-
-
-def test_the_module_goes_to_the_workers(folder: Path, tmp_path: Path) -> None:
-    with cluster(tmp_path, 1) as started:
-        found = verify(folder / "export", folder / "data.npz", scheduler=started)
-    assert found["engines"]["pytorch"]["mismatches"] == 0
-    assert list(tmp_path.rglob("imported"))
 
 
 def mutated(build: Path, to: Path) -> list[Path]:

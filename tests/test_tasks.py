@@ -122,7 +122,7 @@ def test_a_cluster_gets_the_contents_of_folders(address: str, tmp_path: Path) ->
         folders += [tasks.Folder(made, ("deep", "absent"))] * 2
     found = tasks.run(reads, ["a", "b"] * 2, ui=UI, title="folders", scheduler=address, folders=folders)
     assert [text for text, _, _ in found] == ["0a", "0b", "1a", "1b"]
-    assert all("worker" in place and not private for _, place, private in found)
+    assert all("cache" in place and not private for _, place, private in found)
     local = tasks.run(reads, ["a", "b"] * 2, ui=UI, title="folders", workers=2, folders=folders)
     assert [(text, place) for text, place, _ in local] == [(f"{n}{x}", str(tmp_path / str(n))) for n in (0, 1) for x in "ab"]
 
