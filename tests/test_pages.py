@@ -177,11 +177,15 @@ def test_verify_reaches_the_build_of_its_own_export_only(export: Path, build: Pa
         flow.verify(export, samples=None, seed=0, data=None, ui=Ui(True), build=other)
 
 
-def test_a_mismatch_and_an_open_proof_are_told(build: Path, tmp_path: Path) -> None:
+def test_a_mismatch_an_open_proof_and_place_and_route_are_told(build: Path, tmp_path: Path) -> None:
     for name in ("report.json", "sim.json", "prove.json"):
         (tmp_path / name).write_bytes((build / name).read_bytes() if (build / name).exists() else b"{}")
     wrong = {"engine": "rtl", "stalls": 3, "command": "c", "mismatches": 5, "near_ties": 0, "max_tie_distance": 0.0, "values": 9,
              "frames": 3, "first_difference": {"operator": HOSTILE[0]}}  # fmt: skip
+    report = json.loads((tmp_path / "report.json").read_text())
+    placed = {"used": {"lut4": 1234}, "available": {"lut4": 83640}, "fmax_mhz": 51.25, "clock_mhz": 50.0, "seed": 1,
+              "attempts": ["80 MHz asked, 51.25 reached"], "bitstream": "ecp5/edgeq.bit"}  # fmt: skip
+    flow.write_json(tmp_path / "report.json", report | {"place_and_route": placed, "cycles_per_frame": 12345})
     records.write(tmp_path, "sim", {"runs": [wrong]})
     layer = {"name": "n", "channels": 1, "terms": 2, "counters": 3, "adders": 4, "proved": False, "refuted": True, "reason": "R"}
     records.write(tmp_path, "prove", {"command": "c", "layers": [layer]})
@@ -189,6 +193,10 @@ def test_a_mismatch_and_an_open_proof_are_told(build: Path, tmp_path: Path) -> N
     text = (tmp_path / "report.html").read_text()
     assert "✗ differs" in text and "first difference" in text and "✗ refuted</span> R" in text and "✓" not in text
     assert HOSTILE[0] not in text
+    assert (
+        "allows 51.25 MHz" in text and '<td class="num">1,234</td><td class="num">83,640</td><td class="num">1.5 %</td>' in text
+    )
+    assert "Waiting for one another, all take 12,345." in text and text.count('<span class="kind">place and route</span>') == 3
 
 
 @st.composite

@@ -243,7 +243,7 @@ def synth(
             "source": Path(record["source"]).name,
             "commands": [record["command"], typed],
             "max_utilization": target.max_utilization,
-            "board_design": board.vivado is not None,
+            "board_design": (made / "driver").is_dir(),
             "sha256": record["sha256"],
             "versions": record["versions"] | versions("hls4ml", "pyosys"),
         }

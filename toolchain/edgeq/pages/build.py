@@ -17,6 +17,8 @@ PAGE_FILE = "report.html"
 TREES = "trees"
 """The folder of a build with the drawings of its spanning trees."""
 LABELS = {"lut": "LUT", "ff": "FF", "bram36": "BRAM36", "uram": "URAM", "dsp": "DSP"}
+PLACED = {"lut4": "LUT4", "ff": "FF", "ebr": "EBR", "mult18": "MULT18"}
+"""What nextpnr counts on an ECP5."""
 NAME_LENGTH = 37
 """Characters of a name that a box of the picture has room for."""
 NO_RUN: dict[str, Any] = {"missing": "", "note": "", "cycles_per_frame": None, "latency_cycles": None, "first_difference": None}
@@ -40,12 +42,13 @@ def page(build: Path) -> str:
     report = json.loads((build / REPORT_FILE).read_text())
     verified, simulated, proved = (records.read(build, kind) for kind in ("verify", "sim", "prove"))
     operators = [row for row in report["operators"] if row["op"] != "Fifo"]
+    peak = max(row["cycles"] for row in operators)
     for at, row in enumerate(operators, 1):
         row |= {
             "number": at,
             "anchor": f"op{at}",
-            "slowest": row["cycles"] == report["cycles_per_frame"],
-            "busy": row["cycles"] / report["cycles_per_frame"],
+            "slowest": row["cycles"] == peak,
+            "busy": row["cycles"] / peak,
             "label": shortened(row["source_node"] or row["name"], NAME_LENGTH),
             "title": f"{row['name']} {row['source_node']}: {row['fold']}, {row['cycles']:,} cycles, {row['lut']:,} LUT",
         }
@@ -80,9 +83,10 @@ def page(build: Path) -> str:
         rows=rows,
         pieces=layout([Row((), ends[0]), *(Row(tuple(r["inputs"]), r["output"]) for r in operators), Row((ends[1],), None)]),
         resources=shown,
-        labels=LABELS,
+        labels=LABELS | PLACED,
         most={name: max(row[name] for row in operators) for name in ("cycles", *shown)},
         budget=[_use(name, report) for name in shown if report["budget"][name]],
+        placed=report.get("place_and_route"),
         max_utilization=report["made"]["max_utilization"],
         trees=[row for row in operators if "form" in row.get("notes", {})],
         drawings=list(_drawings(build, operators)),
@@ -131,8 +135,9 @@ def _figures(report: Mapping[str, Any], checks: Iterable[Mapping[str, Any]]) -> 
     if run:
         exact = [f"{wrong:,}", f"of {short(values)}", f"in {len(run)} engine runs"]
     use = f"{number(report['total'][used])} of {number(report['budget'][used])}"
+    clocked = ["model", *(["place and route"] if "place_and_route" in report else [])]
     rows: list[tuple[str, list[str], list[str]]] = [
-        ("Frames a second", [short(report["frames_per_second"]), "", f"at {clock:g} MHz, if its streams keep up"], ["model"]),
+        ("Frames a second", [short(report["frames_per_second"]), "", f"at {clock:g} MHz, if its streams keep up"], clocked),
         ("Cycles a frame", [f"{cycles:,}", "", note], ["model"]),
         ("Latency of a frame", latency, ["simulated"] if counted else []),
         ("Largest use of the board", [percent(report["total"][used], report["budget"][used]), LABELS[used], use], ["estimated"]),
@@ -157,6 +162,8 @@ def _slowest(report: Mapping[str, Any], operators: list[dict[str, Any]]) -> dict
         following = f"The next is {after['op']} {after['name']} with {after['cycles']:,}."
     else:
         following = ""
+    if report["cycles_per_frame"] > row["cycles"]:
+        following += f" Waiting for one another, all take {report['cycles_per_frame']:,}."
     return {"name": row["name"], "op": row["op"], "cycles": row["cycles"], "next": following, "advice": found["advice"]}
 
 
