@@ -8,10 +8,14 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from torch import nn
 
+from edgeq import verify
+from edgeq.frontend.execute import QonnxEngine
+from edgeq.frontend.load import load_model
 from edgeq.frontend.qonnx import given_inputs, import_qonnx
 from edgeq.graph import Graph
-from edgeq.verify import verify_qonnx
+from edgeq.verify import Engines, merged
 
 DOMAIN = "qonnx.custom_op.general"
 MODES = ("ROUND", "FLOOR", "CEIL", "UP", "DOWN", "HALF_UP", "HALF_DOWN")
@@ -65,6 +69,19 @@ class Builder:
         model = helper.make_model(made, opset_imports=opsets)
         model.ir_version = 10
         return model
+
+
+def engines(
+    graph: Graph, integer: Path, path: Path, module: nn.Module | None, codes: np.ndarray, floats: np.ndarray
+) -> dict[str, dict[str, Any]]:
+    """What `edgeq verify` says of each engine."""
+    part = merged([Engines(graph, integer, path, module).check(codes, floats)], graph.output)
+    return {name: tally.result() for name, tally in part.tallies.items()}
+
+
+def verify_qonnx(graph: Graph, path: Path, codes: np.ndarray, floats: np.ndarray) -> dict[str, Any]:
+    """What it says of qonnx, as verify.json has it."""
+    return verify.verify_qonnx(graph, QonnxEngine(load_model(path)), codes, floats).result()
 
 
 def check(model: onnx.ModelProto, folder: Path, spec: str | None = None, frames: int = 24, grid: float = 0.0) -> Graph:

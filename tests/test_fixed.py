@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from onnx import helper
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.core.onnx_exec import execute_onnx
-from qonnx_models import Builder, kinds
+from qonnx_models import Builder, engines, kinds, verify_qonnx
 from torch import Tensor, nn
 
 from edgeq.errors import EdgeqError
@@ -49,7 +49,7 @@ from edgeq.train import (
 from edgeq.train.codings import digit_count
 from edgeq.train.fixed import FixedQuant
 from edgeq.train.loop import seeded
-from edgeq.verify import verify_engines, verify_module, verify_qonnx
+from edgeq.verify import verify_module
 
 (PACKAGE,) = find_spec("hls4ml").submodule_search_locations  # importing it takes seconds
 HEADERS = Path(PACKAGE) / "templates/vivado/ap_types"
@@ -326,7 +326,7 @@ def test_every_mode_is_imported_exactly(signed: bool, rounding: str, overflow: s
     result = verify_qonnx(graph, path, codes, floats)
     assert (result["mismatches"], result["near_ties"]) == (0, 0), result
     lower_onnx.save(graph, tmp_path / "int.onnx")
-    found = verify_engines(graph, tmp_path / "int.onnx", path, None, codes[:40], floats[:40])
+    found = engines(graph, tmp_path / "int.onnx", path, None, codes[:40], floats[:40])
     assert found["onnxruntime"]["mismatches"] == 0
 
 
@@ -446,7 +446,7 @@ def test_networks_are_exported_exactly(seed: int, tmp_path: Path) -> None:
     graph = import_qonnx(tmp_path / "q.onnx")
     lower_onnx.save(graph, tmp_path / "int.onnx")
     codes, floats = given_inputs(graph, np.random.default_rng(seed).normal(size=(12, 3, 6, 6)) * 0.4)
-    found = verify_engines(graph, tmp_path / "int.onnx", tmp_path / "q.onnx", net, codes, floats)
+    found = engines(graph, tmp_path / "int.onnx", tmp_path / "q.onnx", net, codes, floats)
     assert set(found) == {"reference", "onnxruntime", "qonnx", "pytorch"}
     for engine, result in found.items():
         assert (result["mismatches"], result["near_ties"]) == (0, 0), (engine, result)
@@ -462,6 +462,6 @@ def test_a_changed_point_is_found(tmp_path: Path) -> None:
         before = quant.integer.item()
         quant.integer.data.add_(1)
         if "weight" in name or "act" in name:  # the last bit of slopes and biases may lie below the next cast's
-            assert verify_module(graph, net, codes, floats)["mismatches"] > 0, name
+            assert verify_module(graph, net, codes, floats).mismatches > 0, name
         quant.integer.data.fill_(before)
-    assert verify_module(graph, net, codes, floats)["mismatches"] == 0
+    assert verify_module(graph, net, codes, floats).mismatches == 0

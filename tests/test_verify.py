@@ -22,19 +22,16 @@ from brevitas.quant import (
     SignedBinaryWeightPerTensorConst,
     Uint8ActPerTensorFixedPoint,
 )
-from qonnx_models import Builder
+from qonnx_models import Builder, engines, verify_qonnx
 from torch import nn
 
-from edgeq import verify
 from edgeq.errors import EdgeqError
 from edgeq.frontend.brevitas import export_module, quiet
-from edgeq.frontend.execute import QonnxEngine
-from edgeq.frontend.load import load_model
 from edgeq.frontend.qonnx import apply_tail, execute, given_inputs, import_qonnx, random_inputs
 from edgeq.graph import Graph
 from edgeq.lower import onnx as lower_onnx
 from edgeq.ops.threshold import Threshold
-from edgeq.verify import Engines, Part, Tally, compare, first_difference, merged, verify_module
+from edgeq.verify import Part, Tally, compare, first_difference, merged, verify_module
 
 RNG = np.random.default_rng(0)
 
@@ -44,18 +41,6 @@ def prepared(model: Any, folder: Path, frames: int = 50) -> tuple[Graph, Path, n
     path.write_bytes(model.SerializeToString())
     graph = import_qonnx(path)
     return graph, path, *random_inputs(graph, frames, 0)
-
-
-def engines(
-    graph: Graph, integer: Path, path: Path, module: nn.Module | None, codes: np.ndarray, floats: np.ndarray
-) -> dict[str, dict[str, Any]]:
-    """What `edgeq verify` says of each engine."""
-    part = merged([Engines(graph, integer, path, module).check(codes, floats)], graph.output)
-    return {name: tally.result() for name, tally in part.tallies.items()}
-
-
-def verify_qonnx(graph: Graph, path: Path, codes: np.ndarray, floats: np.ndarray) -> dict[str, Any]:
-    return verify.verify_qonnx(graph, QonnxEngine(load_model(path)), codes, floats).result()
 
 
 def two_layers(scale: float = 0.25) -> Builder:
