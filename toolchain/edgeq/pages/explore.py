@@ -65,7 +65,7 @@ def plot(board: Board, points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     front = sorted((p for p in own if not p["dominated"]), key=lambda p: p["share"])
     corners = [(x(p["share"]), y(p["frames_per_second"])) for p in front]
-    step = 0.1 if right <= 0.5 else 0.2
+    step = 0.02 if right <= 0.1 else 0.05 if right <= 0.2 else 0.1 if right <= 0.5 else 0.2
     decades = [10.0**k * m for k in range(low, high) for m in (1, 2, 5)]
     return {
         "board": board.name, "title": f"{board.title}, {board.part} at {board.clock_mhz:g} MHz",
