@@ -5,6 +5,7 @@ Every operator and random network is compared beat by beat in test_parity.py and
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
@@ -93,12 +94,42 @@ def test_one_word_less_is_slower_as_the_schedule_says(name: str, tmp_path: Path)
     assert seen[0] == slowest < seen[1]
 
 
+@pytest.mark.parametrize("seed", [13, 23])
+def test_one_word_less_in_a_random_network(seed: int, tmp_path: Path) -> None:
+    graph, x, y = varied_network(seed)
+    graph = hardware_passes(graph)
+    folds = random_folds(graph, seed)
+    depths = Network(graph, folds).least_depths()
+    edge = max(depths, key=lambda e: depths[e])
+    made, engine = built(graph, folds, tmp_path, depths | {edge: depths[edge] - 1})
+    assert depths[edge] > 4 and len(made.fifos) > 1
+    assert parity.mismatches(y, engine.run(x)) == 0
+    assert parity.off_schedule(made, engine) == 0
+    assert engine.cycles_per_frame > parity.declared_cycles(graph, folds)
+
+
 @pytest.fixture(scope="module", params=NETWORKS)
 def smallest(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Graph, VerilatorEngine]:
     """A network with its least FIFOs."""
     graph, folds = NETWORKS[request.param][0]()
     _, engine = built(graph, folds, tmp_path_factory.mktemp(request.param), Network(graph, folds).least_depths())
     return graph, engine
+
+
+def test_a_schedule_that_is_a_cycle_off_is_found(smallest: tuple[Graph, VerilatorEngine]) -> None:
+    """In the latency of any stage."""
+    graph, engine = smallest
+    engine.run(frames_of(graph)[0])
+    make, _, _ = NETWORKS["join" if len(graph.nodes[1].inputs) > 1 else "chain"]
+    network = Network(*make())
+    right = network.simulate(network.least_depths(), FRAMES)
+    assert np.array_equal(right.outputs, engine.output_cycles)
+    for name, stages in network.stages.items():
+        for k, stage in enumerate(stages):
+            network.stages[name] = (*stages[:k], replace(stage, latency=stage.latency + 1), *stages[k + 1 :])
+            wrong = network.simulate(network.least_depths(), FRAMES)
+            assert not np.array_equal(wrong.outputs, engine.output_cycles), (name, stage)
+        network.stages[name] = stages
 
 
 BURSTS = st.lists(st.tuples(st.integers(0, 3), st.one_of(st.integers(1, 9), st.integers(1, 900))), min_size=1, max_size=12)

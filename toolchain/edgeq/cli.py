@@ -427,7 +427,7 @@ def print_report(result: dict[str, Any]) -> None:
     print_trees(console, result)
     console.print(
         f"{result['cycles_per_frame']:,} cycles a frame: {result['frames_per_second']:,.0f} frames/s of the core at "
-        f"{result['clock_mhz']:g} MHz (estimated: cycle model; what feeds its "
+        f"{result['clock_mhz']:g} MHz, latency {result['latency_cycles']:,} (exact schedule; what feeds its "
         "streams is not in it; resources: yosys = Yosys synth_xilinx counts, model = our formulas)"
     )
 

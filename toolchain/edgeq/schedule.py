@@ -59,13 +59,16 @@ class Schedule:
 
 
 class Network:
-    """A graph with its folds as an event graph; FIFO depths are given to each question."""
+    """A graph with its folds as an event graph; FIFO depths are given to each question.
+
+    stages: of each node.  edges: where a FIFO may stand, in the order of the nodes.  joins: those of nodes with several inputs.
+    """
 
     def __init__(self, graph: Graph, folds: Mapping[str, Fold]) -> None:
         types = graph.types()
         self._graph = graph
         self._beats = input_stream(graph, dict(folds)).pixels
-        self._stages = {n.name: n.op.schedule(folds[n.name], *(types[name] for name in n.inputs)) for n in graph.nodes}
+        self.stages = {n.name: n.op.schedule(folds[n.name], *(types[name] for name in n.inputs)) for n in graph.nodes}
         self.edges: list[Edge] = [(node.name, port) for node in graph.nodes for port in range(len(node.inputs))]
         self.joins = {edge for node in graph.nodes if len(node.inputs) > 1 for edge in self.edges if edge[0] == node.name}
 
@@ -148,7 +151,7 @@ class Network:
                         stream = events.add(f"the FIFO of {node.name}", stage, [stream])
                     fifos[node.name, port] = first, len(events.names) - 1
                 inputs.append(stream)
-            for stage in self._stages[node.name]:
+            for stage in self.stages[node.name]:
                 inputs = [events.add(node.name, stage, inputs)]
             (streams[node.output],) = inputs
         events.add("the output", Stage.each(events.beats[streams[self._graph.output]], None), [streams[self._graph.output]])

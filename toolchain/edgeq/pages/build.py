@@ -126,11 +126,11 @@ def _figures(report: Mapping[str, Any], checks: Iterable[Mapping[str, Any]]) -> 
     used = max((n for n in RESOURCES if report["budget"][n]), key=lambda n: report["total"][n] / report["budget"][n])
     cycles, clock = report["cycles_per_frame"], report["clock_mhz"]
     note = "of the slowest operator"
-    latency = ["\N{EN DASH}", "", "not simulated yet"]
+    delay = counted["latency_cycles"] if counted else report["latency_cycles"]
+    latency = [f"{delay / clock:.3g}", "µs", f"{delay:,} cycles"]
     if counted:
         found = counted["cycles_per_frame"]
         note = "the simulation counts the same" if found == cycles else f"the simulation counts {found:,}"
-        latency = [f"{counted['latency_cycles'] / clock:.3g}", "µs", f"{counted['latency_cycles']:,} cycles"]
     exact = ["\N{EN DASH}", "", "not verified yet"]
     if run:
         exact = [f"{wrong:,}", f"of {short(values)}", f"in {len(run)} engine runs"]
@@ -139,7 +139,7 @@ def _figures(report: Mapping[str, Any], checks: Iterable[Mapping[str, Any]]) -> 
     rows: list[tuple[str, list[str], list[str]]] = [
         ("Frames a second", [short(report["frames_per_second"]), "", f"at {clock:g} MHz, if its streams keep up"], clocked),
         ("Cycles a frame", [f"{cycles:,}", "", note], ["model"]),
-        ("Latency of a frame", latency, ["simulated"] if counted else []),
+        ("Latency of a frame", latency, ["simulated" if counted else "model"]),
         ("Largest use of the board", [percent(report["total"][used], report["budget"][used]), LABELS[used], use], ["estimated"]),
         ("Values that differ", exact, []),
     ]
