@@ -5,6 +5,7 @@ Every operator and random network is compared beat by beat in test_parity.py and
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 from math import ceil
@@ -55,7 +56,7 @@ NETWORKS = {"join": (join, ("join", 1), 71), "chain": (chain, ("b", 0), 6)}
 """For each network, where it needs its only FIFO, and of how many words."""
 
 
-def rate(network: Network, depths: dict[Edge, int]) -> Fraction | None:
+def rate(network: Network, depths: Mapping[Edge, int]) -> Fraction | None:
     """Cycles a frame; None where it stops."""
     try:
         return network.cycles(depths)

@@ -7,7 +7,7 @@ a cycle after word n - D has left". Baccelli, Cohen, Olsder, Quadrat, Synchroniz
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -74,92 +74,88 @@ class Network:
 
     def simulate(self, depths: Mapping[Edge, int], frames: int) -> Schedule:
         """The first `frames` frames. Raises EdgeqError where the network stops for want of buffers."""
-        events, _ = self._events(depths)
-        return events.simulate(frames)
+        return self._events(depths).simulate(frames)
 
-    def cycles(self, depths: Mapping[Edge, int]) -> Fraction:
-        """Cycles a frame in the long run; a fraction where frames differ. Raises EdgeqError where the network stops."""
-        return self._events(depths)[0].rate()[0]
+    def cycles(self, depths: Mapping[Edge, int | None]) -> Fraction:
+        """Cycles a frame in the long run; a fraction where frames differ. Raises EdgeqError where the network stops.
+
+        depths: 0, or none given, is no FIFO; None is one that never fills.
+        """
+        return self._events(depths).rate()[0]
 
     def least_cycles(self) -> Fraction:
         """cycles() with FIFOs that never fill."""
-        return self.cycles(dict.fromkeys(self.edges))  # type: ignore[arg-type]
+        return self.cycles(dict.fromkeys(self.edges))
 
     def least_depths(self) -> dict[Edge, int]:
         """A FIFO depth for every edge, 0 for none, with which the network has the rate of unlimited FIFOs.
 
         Each is the least that keeps the rate, given the others. Edges of operators with one input are freed of theirs first.
         """
-        free: dict[Edge, int | None] = dict.fromkeys(self.edges)
-        period = self.cycles(free)  # type: ignore[arg-type]
+        depths: dict[Edge, int | None] = dict.fromkeys(self.edges)
+        period = self.cycles(depths)
         for group in ([e for e in self.edges if e not in self.joins], [e for e in self.edges if e in self.joins]):
-            if self._keeps(period, without := free | dict.fromkeys(group, 0)):
-                free = without
+            if self._keeps(period, without := depths | dict.fromkeys(group, 0)):
+                depths = without
                 continue
             for edge in group:
-                if self._keeps(period, without := free | {edge: 0}):
-                    free = without
-        depths = {edge: depth or 0 for edge, depth in (free | self._occupied(period, free)).items()}
+                if self._keeps(period, without := depths | {edge: 0}):
+                    depths = without
         while True:  # a FIFO less may be a wait less for others
-            before = dict(depths)
+            before, found = dict(depths), {}
             for edge in self.edges:
-                depths[edge] = self._least(edge, depths, period)
+                found[edge] = depths[edge] = self._least(edge, depths, period)
             if depths == before:
-                return depths
+                return found
 
-    def _least(self, edge: Edge, depths: dict[Edge, int], period: Fraction) -> int:
-        """The least depth of one FIFO, the others as given, which keep the rate."""
+    def _least(self, edge: Edge, depths: dict[Edge, int | None], period: Fraction) -> int:
+        """The least depth of one FIFO, the others as given, that keeps the rate; its own depth does."""
 
         def enough(depth: int) -> bool:
             return self._keeps(period, depths | {edge: depth})
 
-        most = depths[edge]
+        least, most = 1, depths[edge]
         if most == 0 or enough(0):
             return 0
-        if most == 1 or not enough(most - 1):
+        if most is None:
+            most = 1
+            while not enough(most):
+                least, most = most + 1, 2 * most
+        elif most == 1 or not enough(most - 1):
             return most
-        if most > LUT_RAM_DEPTH and not enough(LUT_RAM_DEPTH):  # a larger FIFO is another module
-            return bisect_left(range(most - 1), True, LUT_RAM_DEPTH + 1, key=enough)
-        return bisect_left(range(min(most - 1, LUT_RAM_DEPTH)), True, 1, key=enough)
+        if least <= LUT_RAM_DEPTH < most:  # a larger FIFO is another module
+            least, most = (least, LUT_RAM_DEPTH) if enough(LUT_RAM_DEPTH) else (LUT_RAM_DEPTH + 1, most)
+        return bisect_left(range(most), True, least, key=enough)
 
     def _keeps(self, period: Fraction, depths: Mapping[Edge, int | None]) -> bool:
         """True where a frame every `period` cycles can be kept up."""
         try:
-            found, _ = self._events(depths)[0].solve(period)
+            found, _ = self._events(depths).solve(period)
         except EdgeqError:
             return False
         return found == period
 
-    def _occupied(self, period: Fraction, depths: Mapping[Edge, int | None]) -> dict[Edge, int]:
-        """The words that each unlimited FIFO holds at most, where frames come every `period` cycles."""
-        events, fifos = self._events(depths)
-        _, starts = events.solve(period)
-        return {edge: events.held(fifos[edge], starts, period) for edge, depth in depths.items() if depth is None}
-
-    def _events(self, depths: Mapping[Edge, int | None]) -> tuple[_Events, dict[Edge, tuple[int, int]]]:
-        """The event graph, and the first and last process of each FIFO."""
+    def _events(self, depths: Mapping[Edge, int | None]) -> _Events:
         events = _Events()
         streams = {self._graph.input: events.source(self._beats)}
-        fifos: dict[Edge, tuple[int, int]] = {}
         for node in self._graph.nodes:
             inputs = []
             for port, name in enumerate(node.inputs):
                 stream, depth = streams[name], depths.get((node.name, port), 0)
-                first = len(events.names)
-                if depth != 0:
-                    for stage in fifo_stages(events.beats[stream], depth):
-                        stream = events.add(f"the FIFO of {node.name}", stage, [stream])
-                    fifos[node.name, port] = first, len(events.names) - 1
+                for stage in fifo_stages(events.beats[stream], depth):
+                    stream = events.add(f"the FIFO of {node.name}", stage, [stream])
                 inputs.append(stream)
             for stage in self.stages[node.name]:
                 inputs = [events.add(node.name, stage, inputs)]
             (streams[node.output],) = inputs
         events.add("the output", Stage.each(events.beats[streams[self._graph.output]], None), [streams[self._graph.output]])
-        return events, fifos
+        return events
 
 
 def fifo_stages(beats: int, depth: int | None) -> tuple[Stage, ...]:
-    """eq_fifo.sv; None: never full, and as slow as a large one."""
+    """eq_fifo.sv; 0: none; None: never full, and as slow as a large one."""
+    if depth == 0:
+        return ()
     if depth is not None and depth <= LUT_RAM_DEPTH:
         return (Stage.each(beats, depth),)
     return Stage.each(beats, depth), Stage.each(beats, SKID, latency=1)
@@ -267,29 +263,6 @@ class _Events:
         """The last `count` words of all frames before, each of which was `frame`, `step` apart."""
         n = len(frame)
         return [frame[word % n] + (word // n) * step for word in range(-count, 0)]
-
-    def held(self, fifo: tuple[int, int], starts: list[list[int]], period: Fraction) -> int:
-        """Words between the first and the last process of a FIFO at most, such that one comes a cycle after one left."""
-        unit, step = period.denominator, period.numerator
-        channel = self._outputs[fifo[1]]
-        accepted, left = starts[fifo[0]], self._left(channel, starts, unit)
-        n, most = len(left), 1
-        for word, cycle in enumerate(accepted):
-            frames = (cycle - left[-1]) // step if cycle > left[-1] else 0
-            while left[0] - step * (1 - frames) > cycle - unit:  # no word of this frame is gone
-                frames -= 1
-            gone = frames * n + bisect_right(left, cycle - unit - frames * step)
-            most = max(most, word + 1 - gone)
-        return most
-
-    def _left(self, channel: int, starts: list[list[int]], unit: int) -> list[int]:
-        """The cycle in which each word of a frame leaves the channel."""
-        ends = []
-        for reader in self._readers[channel]:
-            stage = self._stages[reader]
-            late = (stage.cycles - 1) * unit
-            ends.append([start + late for start, does in zip(starts[reader], stage.walk, strict=True) if does & TAKE])
-        return [max(words) for words in zip(*ends, strict=True)]
 
     def _kept(self, channel: int) -> int:
         """Words of a channel's past that matter."""
