@@ -8,12 +8,13 @@ a cycle after word n - D has left". Baccelli, Cohen, Olsder, Quadrat, Synchroniz
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from itertools import accumulate
+
+import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.fold import Fold, input_stream
@@ -25,8 +26,7 @@ Edge = tuple[str, int]
 
 NEVER = -(1 << 60)
 """The cycle of what had happened before all time."""
-CIRCUIT_EVERY = 3
-"""Rounds of an evaluation between two searches for a circuit."""
+NO_LIMIT = 1 << 60
 SKID = 4
 """Words behind the block RAM of a large eq_fifo."""
 
@@ -101,14 +101,15 @@ class Network:
             for edge in group:
                 if self._keeps(period, without := depths | {edge: 0}):
                     depths = without
+        found = {edge: depth or 0 for edge, depth in depths.items()} | self._events(depths).held(period)
         while True:  # a FIFO less may be a wait less for others
-            before, found = dict(depths), {}
+            before = dict(found)
             for edge in self.edges:
-                found[edge] = depths[edge] = self._least(edge, depths, period)
-            if depths == before:
+                found[edge] = self._least(edge, found, period)
+            if found == before:
                 return found
 
-    def _least(self, edge: Edge, depths: dict[Edge, int | None], period: Fraction) -> int:
+    def _least(self, edge: Edge, depths: dict[Edge, int], period: Fraction) -> int:
         """The least depth of one FIFO, the others as given, that keeps the rate; its own depth does."""
 
         def enough(depth: int) -> bool:
@@ -117,11 +118,7 @@ class Network:
         least, most = 1, depths[edge]
         if most == 0 or enough(0):
             return 0
-        if most is None:
-            most = 1
-            while not enough(most):
-                least, most = most + 1, 2 * most
-        elif most == 1 or not enough(most - 1):
+        if most == 1 or not enough(most - 1):
             return most
         if least <= LUT_RAM_DEPTH < most:  # a larger FIFO is another module
             least, most = (least, LUT_RAM_DEPTH) if enough(LUT_RAM_DEPTH) else (LUT_RAM_DEPTH + 1, most)
@@ -142,8 +139,11 @@ class Network:
             inputs = []
             for port, name in enumerate(node.inputs):
                 stream, depth = streams[name], depths.get((node.name, port), 0)
+                first = len(events.names)
                 for stage in fifo_stages(events.beats[stream], depth):
                     stream = events.add(f"the FIFO of {node.name}", stage, [stream])
+                if depth is None:
+                    events.unlimited[node.name, port] = first, stream
                 inputs.append(stream)
             for stage in self.stages[node.name]:
                 inputs = [events.add(node.name, stage, inputs)]
@@ -181,12 +181,13 @@ class _Events:
     def __init__(self) -> None:
         self.names: list[str] = []
         self.beats: list[int] = []  # by channel
-        self._stages: list[Stage] = []
-        self._inputs: list[list[int]] = []
-        self._outputs: list[int] = []
-        self._writers: list[int | None] = []  # by channel
-        self._readers: list[list[int]] = []
-        self._depths: list[int | None] = []
+        self.unlimited: dict[Edge, tuple[int, int]] = {}  # first process and last channel of FIFOs that never fill
+        self.stages: list[Stage] = []
+        self.inputs: list[list[int]] = []
+        self.outputs: list[int] = []
+        self.writers: list[int | None] = []  # by channel
+        self.readers: list[list[int]] = []
+        self.depths: list[int | None] = []
 
     def source(self, beats: int) -> int:
         """A channel whose words are there as soon as they are asked for."""
@@ -198,18 +199,18 @@ class _Events:
             if stage.taken != self.beats[channel]:
                 what = f"takes {stage.taken:,} beats a frame of a stream of {self.beats[channel]:,}"
                 raise EdgeqError(what, where=name, fix="correct its schedule()")
-            self._readers[channel].append(len(self.names))
-        self._outputs.append(self._channel(stage.emitted, stage.depth, len(self.names)))
+            self.readers[channel].append(len(self.names))
+        self.outputs.append(self._channel(stage.emitted, stage.depth, len(self.names)))
         self.names.append(name)
-        self._stages.append(stage)
-        self._inputs.append(inputs)
-        return self._outputs[-1]
+        self.stages.append(stage)
+        self.inputs.append(inputs)
+        return self.outputs[-1]
 
     def _channel(self, beats: int, depth: int | None, writer: int | None) -> int:
         self.beats.append(beats)
-        self._writers.append(writer)
-        self._readers.append([])
-        self._depths.append(depth)
+        self.writers.append(writer)
+        self.readers.append([])
+        self.depths.append(depth)
         return len(self.beats) - 1
 
     def simulate(self, frames: int) -> Schedule:
@@ -223,7 +224,7 @@ class _Events:
             inputs += gone[0][-self.beats[0] :]
             outputs += starts[-1]
             ready = self._ends(starts, 1)
-            gone = [words[-self._kept(c) :] for c, words in enumerate(gone)]
+            gone = [words[-self.kept(c) :] for c, words in enumerate(gone)]
         return Schedule(inputs, outputs, len(starts[-1]))
 
     def rate(self) -> tuple[Fraction, list[list[int]]]:
@@ -231,7 +232,7 @@ class _Events:
 
         Each circuit that is found is slower than the period tried; the last period is kept up by a schedule, which proves it.
         """
-        period = Fraction(max(stage.busy for stage in self._stages))
+        period = Fraction(max(stage.busy for stage in self.stages))
         while True:
             found, starts = self.solve(period)
             if found == period:
@@ -251,11 +252,11 @@ class _Events:
             if rounds and starts == rounds[-1]:
                 return period, starts
             rounds.append(starts)
-            if len(rounds) % CIRCUIT_EVERY == 0 and (found := self._circuit(rounds, period)):
+            if len(rounds) > 2 and (found := self._circuit(rounds, period)):
                 return found, starts
             ready = [max(0, end - step) for end in self._ends(starts, unit)]
             gone = [
-                self._repeated(words[-n:], self._kept(c), step) for c, (words, n) in enumerate(zip(gone, self.beats, strict=True))
+                self._repeated(words[-n:], self.kept(c), step) for c, (words, n) in enumerate(zip(gone, self.beats, strict=True))
             ]
 
     @staticmethod
@@ -264,85 +265,51 @@ class _Events:
         n = len(frame)
         return [frame[word % n] + (word // n) * step for word in range(-count, 0)]
 
-    def _kept(self, channel: int) -> int:
+    def held(self, period: Fraction) -> dict[Edge, int]:
+        """Depths with which the unlimited FIFOs allow the earliest schedule of this period: word n comes after n - depth left."""
+        _, starts = self.solve(period)
+        unit, step = period.denominator, period.numerator
+        found = {}
+        for edge, (first, channel) in self.unlimited.items():
+            (reader,) = self.readers[channel]
+            stage = self.stages[reader]
+            came = np.array(starts[first])
+            left = np.array(starts[reader])[_places(stage.walk, TAKE)] + (stage.cycles - 1) * unit
+            frames = int(left[-1] - came[0]) // step + 2
+            all_left = (left + np.arange(-frames, frames)[:, None] * step).ravel()
+            gone = np.searchsorted(all_left, came - unit, side="right") - frames * len(left)
+            found[edge] = max(1, int((np.arange(1, len(came) + 1) - gone).max()))
+        return found
+
+    def kept(self, channel: int) -> int:
         """Words of a channel's past that matter."""
-        return max(1, self._depths[channel] or 0)
+        return max(1, self.depths[channel] or 0)
 
     def _nothing_gone(self) -> list[list[int]]:
-        return [[NEVER] * self._kept(channel) for channel in range(len(self.beats))]
+        return [[NEVER] * self.kept(channel) for channel in range(len(self.beats))]
 
     def _ends(self, starts: list[list[int]], unit: int) -> list[int]:
-        return [steps[-1] + stage.cycles * unit for steps, stage in zip(starts, self._stages, strict=True)]
+        return [steps[-1] + stage.cycles * unit for steps, stage in zip(starts, self.stages, strict=True)]
 
     def _frame(self, ready: list[int], gone: list[list[int]], unit: int) -> list[list[int]]:
         """The starts of a frame, every step as soon as it can.
 
-        ready: the cycle from which each process is free.  gone: when the last `_kept` words of each channel left it;
+        ready: the cycle from which each process is free.  gone: when the last `kept` words of each channel left it;
         those of this frame are appended.  Raises EdgeqError where no process can go on.
         """
-        count = len(self.names)
-        starts: list[list[int]] = [[] for _ in range(count)]
-        came: list[list[int]] = [[0] * n if w is None else [] for n, w in zip(self.beats, self._writers, strict=True)]
-        taken: list[list[list[int]]] = [[gone[c]] if len(r) == 1 else [[] for _ in r] for c, r in enumerate(self._readers)]
-        took, gave = [0] * count, [0] * count
-        queue = deque(range(count))
-        queued = [True] * count
-        while queue:
-            p = queue.popleft()
-            queued[p] = False
-            stage, begun, k, word, out = self._stages[p], starts[p], len(starts[p]), took[p], gave[p]
-            walk, cycles, back, target = stage.walk, stage.cycles * unit, stage.back * unit, self._outputs[p]
-            delay, last = cycles + stage.latency * unit, cycles - unit
-            credits, given = gone[target] if stage.depth is not None else None, came[target]
-            ports = [
-                (came[c], gone[c], self._kept(c) - 1, taken[c], taken[c][self._readers[c].index(p)], len(taken[c]) > 1)
-                for c in self._inputs[p]
-            ]
-            free = begun[-1] + cycles if begun else ready[p]
-            while k < len(walk):
-                does, start = walk[k], free
-                if credits is not None:
-                    if out >= len(credits):
-                        break
-                    if (credit := credits[out] + back) > start:
-                        start = credit
-                if does & READ:
-                    if any(
-                        word >= len(words) or (forked and word + past >= len(left)) for words, left, past, _, _, forked in ports
-                    ):
-                        break
-                    for words, left, past, _, _, forked in ports:
-                        start = max(start, words[word])
-                        if forked:  # it shows a word when all readers have taken the one before
-                            start = max(start, left[word + past] + unit)
-                begun.append(start)
-                free = start + cycles
-                if does & TAKE:
-                    word += 1
-                    for _, left, _, all_taken, mine, forked in ports:
-                        mine.append(start + last)
-                        if forked and all(len(each) >= word for each in all_taken):
-                            left.append(max(each[word - 1] for each in all_taken))
-                if does & EMIT:
-                    given.append(start + delay)
-                    out += 1
-                k += 1
-            wake: list[int] = []
-            if out > gave[p]:
-                wake += self._readers[target]
-            if word > took[p]:
-                for c in self._inputs[p]:
-                    writer = self._writers[c]
-                    wake += [*([] if writer is None else [writer]), *(self._readers[c] if len(self._readers[c]) > 1 else [])]
-            took[p], gave[p] = word, out
-            for q in wake:
-                if not queued[q] and q != p:
-                    queued[q] = True
-                    queue.append(q)
-        stuck = [p for p in range(count) if len(starts[p]) < len(self._stages[p].walk)]
-        if stuck:
-            raise EdgeqError("the network stops: its FIFOs are too small", where=self.names[stuck[0]], fix="larger FIFOs")
-        return starts
+        frame = _Frame(self, ready, gone, unit)
+        # Each runs as far as it can, in the order of the network. Readers of one fork take turns, a word each.
+        turns = [next((self.readers[c] for c in inputs if len(self.readers[c]) > 1), [p]) for p, inputs in enumerate(self.inputs)]
+        while True in frame.pending:
+            for readers in turns:
+                while any(frame.pending[p] for p in readers):
+                    for p in readers:
+                        if frame.pending[p]:
+                            frame.advance(p)
+        for name, stage, starts in zip(self.names, self.stages, frame.starts, strict=True):
+            if len(starts) < len(stage.walk):
+                raise EdgeqError("the network stops: its FIFOs are too small", where=name, fix="larger FIFOs")
+        return frame.starts
 
     def _circuit(self, rounds: list[list[list[int]]], period: Fraction) -> Fraction | None:
         """The mean of a circuit that takes longer than `period` a frame, if the last rounds show one.
@@ -378,27 +345,102 @@ class _Events:
 
     def _causes(self, p: int, k: int) -> Iterator[tuple[int, int, int, int]]:
         """What step k of process p waits for: (process, step, cycles from its start to this one's, frames back)."""
-        stage = self._stages[p]
+        stage = self.stages[p]
         yield (p, k - 1, stage.cycles, 0) if k else (p, len(stage.walk) - 1, stage.cycles, 1)
         if stage.depth is not None:
             word = _before(stage.walk, EMIT)[k] - stage.depth
-            yield from self._takers(self._outputs[p], word, stage.back - 1)
+            yield from self._takers(self.outputs[p], word, stage.back - 1)
         if stage.walk[k] & READ:
             word = _before(stage.walk, TAKE)[k]
-            for channel in self._inputs[p]:
-                writer = self._writers[channel]
+            for channel in self.inputs[p]:
+                writer = self.writers[channel]
                 if writer is not None:
-                    source = self._stages[writer]
+                    source = self.stages[writer]
                     yield writer, _places(source.walk, EMIT)[word], source.cycles + source.latency, 0
-                if len(self._readers[channel]) > 1:
+                if len(self.readers[channel]) > 1:
                     yield from self._takers(channel, word - 1, 0)
 
     def _takers(self, channel: int, word: int, more: int) -> Iterator[tuple[int, int, int, int]]:
         """The steps that take a word; its frame is before this one where it is negative."""
         frames, word = divmod(word, self.beats[channel])
-        for reader in self._readers[channel]:
-            stage = self._stages[reader]
+        for reader in self.readers[channel]:
+            stage = self.stages[reader]
             yield reader, _places(stage.walk, TAKE)[word], stage.cycles + more, -frames
+
+
+class _Frame:
+    """A frame that is being evaluated: `advance` the processes that are `pending` until none is."""
+
+    def __init__(self, events: _Events, ready: list[int], gone: list[list[int]], unit: int) -> None:
+        self.starts: list[list[int]] = [[] for _ in events.names]
+        self.pending = [True] * len(events.names)
+        self._events, self._ready, self._gone, self._unit = events, ready, gone, unit
+        self._forks = {c for c, readers in enumerate(events.readers) if len(readers) > 1}
+        # By channel: when each word of this frame came, when its readers saw it, and when each of them took it.
+        self._came: list[list[int]] = [[0] * n if w is None else [] for n, w in zip(events.beats, events.writers, strict=True)]
+        self._shown = [[] if c in self._forks else words for c, words in enumerate(self._came)]
+        self._taken: list[list[list[int]]] = [
+            [[] for _ in readers] if c in self._forks else [gone[c]] for c, readers in enumerate(events.readers)
+        ]
+        self._words = [[self._shown[c] for c in inputs] for inputs in events.inputs]
+        self._mine = [[self._taken[c][events.readers[c].index(p)] for c in inputs] for p, inputs in enumerate(events.inputs)]
+        self._took, self._gave = [0] * len(events.names), [0] * len(events.names)
+        for fork in self._forks:
+            self._settle(fork)
+
+    def advance(self, p: int) -> None:
+        """Takes the steps of a process for which everything is there."""
+        self.pending[p] = False
+        events, unit, begun, word, out = self._events, self._unit, self.starts[p], self._took[p], self._gave[p]
+        stage, target, words, mine = events.stages[p], events.outputs[p], self._words[p], self._mine[p]
+        cycles, back = stage.cycles * unit, stage.back * unit
+        delay, last = cycles + stage.latency * unit, cycles - unit
+        credits, given = self._gone[target], self._came[target]
+        waits = stage.depth is not None
+        room, there = len(credits) if waits else NO_LIMIT, min(map(len, words))
+        free = begun[-1] + cycles if begun else self._ready[p]
+        for does in stage.walk[len(begun) :]:
+            if out >= room or (does & READ and word >= there):
+                break
+            if waits and (credit := credits[out] + back) > free:
+                free = credit
+            if does & READ:
+                for each in words:
+                    if each[word] > free:
+                        free = each[word]
+            begun.append(free)
+            if does & TAKE:
+                word += 1
+                for ends in mine:
+                    ends.append(free + last)
+            if does & EMIT:
+                out += 1
+                given.append(free + delay)
+            free += cycles
+        if out > self._gave[p]:
+            self._gave[p] = out
+            self._wake(target)
+        if word > self._took[p]:
+            self._took[p] = word
+            for channel in events.inputs[p]:
+                if channel in self._forks:
+                    self._wake(channel)
+                if (writer := events.writers[channel]) is not None:
+                    self.pending[writer] = True
+
+    def _wake(self, channel: int) -> None:
+        if channel in self._forks:
+            self._settle(channel)
+        for reader in self._events.readers[channel]:
+            self.pending[reader] = True
+
+    def _settle(self, fork: int) -> None:
+        """A fork is rid of a word when all readers have taken it, and shows the next one a cycle later."""
+        left, past, shown, came = self._gone[fork], self._events.kept(fork), self._shown[fork], self._came[fork]
+        for word in range(len(left) - past, min(map(len, self._taken[fork]))):
+            left.append(max(ends[word] for ends in self._taken[fork]))
+        for word in range(len(shown), min(len(came), len(left) - past + 1)):
+            shown.append(max(came[word], left[past + word - 1] + self._unit))
 
 
 @lru_cache(maxsize=1024)
