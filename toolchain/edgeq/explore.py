@@ -42,7 +42,7 @@ class Item:
 
 def measure(item: Item, folder: Path) -> list[Choice]:
     """All forms of an operator, with their cycles and costs."""
-    graph = _graph(folder / item.file, key([(folder / item.file).read_bytes()]))
+    graph = _read(folder / item.file)
     return forms(graph, graph.nodes[item.node], STYLES[item.style])
 
 
@@ -56,7 +56,7 @@ class Design:
 
 def schedule(item: Design, folder: Path) -> tuple[Fraction, Cost]:
     """Cycles a frame by the exact schedule, and the cost of the FIFOs between operators."""
-    graph, folds = _graph(folder / item.file, key([(folder / item.file).read_bytes()])), dict(item.folds)
+    graph, folds = _read(folder / item.file), dict(item.folds)
     network, streams = Network(graph, folds), graph.types() | {graph.input: input_stream(graph, folds)}
     depths = network.least_depths()
     fifos = []
@@ -79,7 +79,7 @@ def explore(
     smaller one; the share is that of the resource it takes most of.
     """
     with ui.stage("preparing the graph for hardware"):
-        graph = _graph(graph_file, key([graph_file.read_bytes()]))
+        graph = _read(graph_file)
 
     def run(function: Callable[[Any, Path], Any], items: Sequence[Any], title: str) -> list[Any]:
         folder = tasks.Folder(graph_file.parent, (graph_file.name,))
@@ -120,9 +120,13 @@ def explore(
     }
 
 
+def _read(path: Path) -> Graph:
+    """The graph that hardware is built from; kept from task to task as long as the file stays the same."""
+    return _prepared(path, key([path.read_bytes()]))
+
+
 @lru_cache(maxsize=1)
-def _graph(path: Path, digest: str) -> Graph:
-    """The graph that hardware is built from. digest: of the file, for its folder may have been written anew."""
+def _prepared(path: Path, digest: str) -> Graph:
     return hardware_passes(lower_onnx.load(path))
 
 

@@ -41,23 +41,7 @@ def page(build: Path) -> str:
     """The page of a build as HTML."""
     report = json.loads((build / REPORT_FILE).read_text())
     verified, simulated, proved = (records.read(build, kind) for kind in ("verify", "sim", "prove"))
-    operators = [row for row in report["operators"] if row["op"] != "Fifo"]
-    peak = max(row["cycles"] for row in operators)
-    for at, row in enumerate(operators, 1):
-        row |= {
-            "number": at,
-            "anchor": f"op{at}",
-            "slowest": row["cycles"] == peak,
-            "busy": row["cycles"] / peak,
-            "label": shortened(row["source_node"] or row["name"], NAME_LENGTH),
-            "title": f"{row['name']} {row['source_node']}: {row['fold']}, {row['cycles']:,} cycles, {row['lut']:,} LUT",
-        }
-    fifos = [row for row in report["operators"] if row["op"] == "Fifo"]
-    makers = {row["output"]: f"{row['number']} {row['op']}" for row in operators} | {report["graph"]["input"]: "input"}
-    readers = {row["name"]: row for row in operators}
-    for fifo in fifos:
-        reader = readers[fifo["reader"]]
-        fifo |= {"row": reader["number"], "source": makers[fifo["tensor"]], "target": f"{reader['number']} {reader['op']}"}
+    operators, fifos = _rows(report)
     types = {name: tensor(t) for name, t in report["graph"]["tensors"].items()}
     versions = report["made"]["versions"].items()
     beat = report["input"]["pixels_per_beat"]
@@ -98,6 +82,28 @@ def page(build: Path) -> str:
         facts=[*_identity(build), *((f"SHA-256 of {k}", v) for k, v in report["made"]["sha256"].items()), *versions],
         kinds=KINDS,
     )
+
+
+def _rows(report: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The rows of the operators and those of the FIFOs, with what the page says about each besides."""
+    operators = [row for row in report["operators"] if row["op"] != "Fifo"]
+    peak = max(row["cycles"] for row in operators)
+    for at, row in enumerate(operators, 1):
+        row |= {
+            "number": at,
+            "anchor": f"op{at}",
+            "slowest": row["cycles"] == peak,
+            "busy": row["cycles"] / peak,
+            "label": shortened(row["source_node"] or row["name"], NAME_LENGTH),
+            "title": f"{row['name']} {row['source_node']}: {row['fold']}, {row['cycles']:,} cycles, {row['lut']:,} LUT",
+        }
+    fifos = [row for row in report["operators"] if row["op"] == "Fifo"]
+    makers = {row["output"]: f"{row['number']} {row['op']}" for row in operators} | {report["graph"]["input"]: "input"}
+    readers = {row["name"]: row for row in operators}
+    for fifo in fifos:
+        reader = readers[fifo["reader"]]
+        fifo |= {"row": reader["number"], "source": makers[fifo["tensor"]], "target": f"{reader['number']} {reader['op']}"}
+    return operators, fifos
 
 
 def tensor(t: Mapping[str, Any]) -> dict[str, str]:
