@@ -40,10 +40,12 @@ from edgeq.train import (
     FixedConv2d,
     FixedLinear,
     FixedPReLU,
+    Formats,
     KHot,
     Ternary,
     binary_points,
     calibrate,
+    convert,
     quantizers,
 )
 from edgeq.train.codings import digit_count
@@ -465,3 +467,97 @@ def test_a_changed_point_is_found(tmp_path: Path) -> None:
             assert verify_module(graph, net, codes, floats).mismatches > 0, name
         quant.integer.data.fill_(before)
     assert verify_module(graph, net, codes, floats).mismatches == 0
+
+
+# Conversion
+
+
+class Residual(nn.Module):
+    """A float network with what convert knows: reused activations, functions and methods, a shortcut of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.relu = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(inplace=True)
+        self.conv1, self.norm1 = nn.Conv2d(8, 8, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(8)
+        self.short, self.norm2 = nn.Conv2d(8, 8, 1, stride=2, bias=False), nn.BatchNorm2d(8)
+        self.conv2, self.prelu, self.leaky = nn.Conv2d(8, 8, 1), nn.PReLU(8), nn.LeakyReLU(0.01)
+        self.drop, self.mean, self.fc = nn.Dropout(), nn.AdaptiveAvgPool2d(1), nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = nn.functional.max_pool2d(self.relu(self.norm(self.conv(x))), 2)
+        y = self.norm1(self.conv1(x))
+        y += self.norm2(self.short(x))
+        y = self.prelu(self.conv2(self.relu(y)))
+        y = self.leaky(nn.functional.avg_pool2d(y, 2))
+        return self.fc(self.drop(self.mean(y)).flatten(1))
+
+
+@pytest.fixture(scope="module")
+def floating() -> tuple[nn.Module, Tensor]:
+    with seeded(0):
+        net, x = Residual(), torch.randn(24, 3, 12, 12)
+        for _ in range(20):
+            net.train()(x)
+    return net.eval(), x
+
+
+def test_conversion_keeps_the_function(floating: tuple[nn.Module, Tensor]) -> None:
+    """More bits, less error; the float module stays as it is; every tensor that layers pass on is cast, and once."""
+    net, x = floating
+    with torch.no_grad():
+        y = net(x)
+        errors = []
+        for bits in (4, 6, 8, 12):
+            formats = Formats(weight=FixedPoint(min(bits, 8)), features=FixedPoint(bits))
+            made = convert(net, x[:8], formats)(x)
+            errors.append(((made - y).square().mean() / y.var()).sqrt().item())
+        assert torch.equal(net(x), y)
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 0.02 < 0.1 < errors[0]
+    casts = [name for name, _ in quantizers(convert(net, x[:8])) if "act_quant" in name]
+    assert [name.split(".")[0] for name in casts] == [
+        "x_cast", "relu_fixed", "norm1_fixed", "norm2_fixed", "relu_1_fixed", "conv2_fixed", "prelu_fixed", "avg_pool2d_fixed",
+        "leaky_fixed", "mean_fixed",
+    ]  # fmt: skip
+
+
+def test_a_converted_network_is_exported_exactly(floating: tuple[nn.Module, Tensor], tmp_path: Path) -> None:
+    net, x = floating
+    khot = Formats(weight=KHot(8, k=2), features=FixedPoint(6, rounding="AP_RND"))
+    made = convert(net, x[:8], khot, {"fc": Formats(), "add": Formats(features=FixedPoint(10)), "norm": Formats()})
+    assert {q.kind for name, q in quantizers(made) if "weight" in name} == {KHot(8, k=2), FixedPoint(8)}
+    export_module(made, (1, 3, 12, 12), tmp_path / "q.onnx")
+    graph = import_qonnx(tmp_path / "q.onnx")
+    lower_onnx.save(graph, tmp_path / "int.onnx")
+    for result in engines(graph, tmp_path / "int.onnx", tmp_path / "q.onnx", made, *given_inputs(graph, x[:6].numpy())).values():
+        assert (result["mismatches"], result["near_ties"]) == (0, 0), result
+
+
+def test_what_cannot_be_converted_is_refused(floating: tuple[nn.Module, Tensor]) -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.conv(self.conv(x))
+
+    class Branching(Twice):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.conv(x) if x.sum() > 0 else x
+
+    net, x = floating
+    reflect = nn.Conv2d(3, 3, 3, padding=1, padding_mode="reflect")
+    for match, module in (
+        ("GELU has no fixed-point form", nn.Sequential(nn.Conv2d(3, 3, 1), nn.GELU())),
+        ("used twice", Twice()),
+        ("cannot trace", Branching()),
+        ("reflect padding", nn.Sequential(reflect)),
+        ("window's size", nn.Sequential(nn.AvgPool2d(3, padding=1, count_include_pad=False))),
+        ("to 2", nn.Sequential(nn.AdaptiveAvgPool2d(2))),
+        ("running statistics", nn.Sequential(nn.BatchNorm2d(3, affine=False))),
+    ):
+        with pytest.raises(EdgeqError, match=match):
+            convert(module, x)
+    with pytest.raises(EdgeqError, match="no layer 'con'"):
+        convert(net, x, layers={"con": Formats()})

@@ -3,6 +3,7 @@
 from edgeq.fixed_point import FixedPoint
 from edgeq.train.binary import BinaryAct, BinaryConv2d, BinaryLinear, set_progress
 from edgeq.train.codings import DenseShift, KHot, Ternary
+from edgeq.train.convert import Formats, convert
 from edgeq.train.fixed import binary_points, calibrate, quantizers
 from edgeq.train.fixed_layers import (
     FixedAct,
@@ -12,6 +13,7 @@ from edgeq.train.fixed_layers import (
     FixedConv2d,
     FixedLinear,
     FixedPReLU,
+    FixedReLU,
 )
 from edgeq.train.loop import Epoch, Recipe, accuracy, fit
 from edgeq.train.packed import load_packed, save_packed
@@ -31,6 +33,8 @@ __all__ = [
     "FixedLinear",
     "FixedPReLU",
     "FixedPoint",
+    "FixedReLU",
+    "Formats",
     "KHot",
     "LayerTree",
     "Recipe",
@@ -40,6 +44,7 @@ __all__ = [
     "binary_points",
     "binary_weight",
     "calibrate",
+    "convert",
     "fit",
     "load_packed",
     "quantizers",

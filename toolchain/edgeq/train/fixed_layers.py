@@ -9,6 +9,7 @@ their last bit.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -124,6 +125,16 @@ class FixedAct(QuantIdentity):
 
     def __init__(self, kind: FixedPoint = FEATURES) -> None:
         super().__init__(act_quant=_Act, kind=kind, signed=kind.signed, narrow_range=kind.narrow)
+
+
+class FixedReLU(FixedAct):
+    """max(x, 0), cast to the unsigned format like `kind`: any shape."""
+
+    def __init__(self, kind: FixedPoint = FEATURES) -> None:
+        super().__init__(replace(kind, signed=False))
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(functional.relu(input))
 
 
 class _Wide(nn.Module):

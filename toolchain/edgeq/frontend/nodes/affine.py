@@ -145,7 +145,7 @@ def prelu(call: Call) -> Value:
     a, b = (np.array([int(v / step) for v in part]) for part in (slopes, [1 - s for s in slopes]))
     if max(np.abs(a).max(), np.abs(b).max()) >= 1 << (MAX_MULTIPLIER_BITS - 1):
         what = f"the slope {float(slopes[0]):.9g} is no multiple of a power of two within {MAX_MULTIPLIER_BITS} bits"
-        raise call.refuse(what, "quantize the slopes (edgeq.train.FixedPReLU)")
+        raise call.refuse(what, f"slopes of at most {MAX_MULTIPLIER_BITS - 2} bits after the point (edgeq.train.FixedPReLU)")
     positive, _ = call.builder.emit(Requantize(np.array([1]), np.array([0]), 0, "floor", 0, max(sym.type.hi, 0)), sym.tensor)
     tensor, kind = call.builder.emit(Add(a, b), sym.tensor, positive)
     loose = max((sym.lanes[0].error(reach) * max(1.0, abs(float(s))) for s in slopes), default=0.0)
