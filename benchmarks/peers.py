@@ -18,7 +18,7 @@ from typing import Any
 
 import click
 import numpy as np
-from common import json_option, mean_rates, show
+from common import json_option, show
 from peers_cnn import Cnn, random_cnn
 from peers_nngen import MEMORY, TOP, NngenCnn, Parallel
 
@@ -144,10 +144,12 @@ def shell_cost(graph: Graph, family: str, folder: Path) -> Cost:
 
 @click.command()
 @click.option("--frames", default=8, show_default=True, type=click.IntRange(3), help="Frames that every design computes.")
-@click.option("--seconds", default=60.0, show_default=True, help="Time to measure the simulations for.")
+@click.option(
+    "--repeat", default=3, show_default=True, type=click.IntRange(1), help="Simulations of these frames, for their speed."
+)
 @click.option("--seed", default=0, show_default=True, help="Of weights and frames.")
 @json_option
-def main(frames: int, seconds: float, seed: int, json_file: Path | None) -> None:
+def main(frames: int, repeat: int, seed: int, json_file: Path | None) -> None:
     """Build the CNN by NNgen and by edgeq, simulate both, compare every output with numpy. Half an hour, most of it Yosys."""
     cnn = random_cnn(SIZE, CHANNELS, OUTPUTS, seed)
     x = cnn.frames(frames, seed)
@@ -162,9 +164,11 @@ def main(frames: int, seconds: float, seed: int, json_file: Path | None) -> None
         large = nngen(cnn, "NNgen, largest that fits", LARGEST, x, folder / "large")
         as_large = edgeq(cnn, SAME, replace(large.cost, ff=share.ff), x, folder / "as_large")
         measured = [small, as_small, large, as_large, whole]
-        rates = mean_rates({str(i): (design.run, frames) for i, design in enumerate(measured)}, seconds, rounds=2)
-    for design, rate in zip(measured, rates.values(), strict=True):
-        design.frames_per_second = rate
+        for design in measured:
+            start = processor_seconds()
+            for _ in range(repeat):
+                design.run()
+            design.frames_per_second = repeat * frames / (processor_seconds() - start)
     show(
         f"{SIZE} x {SIZE} CNN of {cnn.products:,} int8 products a frame, {target.title}: NNgen 1.3.4 and edgeq",
         [design.row(expected) for design in measured],
@@ -172,10 +176,11 @@ def main(frames: int, seconds: float, seed: int, json_file: Path | None) -> None
         frames=frames,
         seed=seed,
         kind="cycles and frames/s simulated (Verilator), resources estimated (Yosys synth_xilinx xcup), seconds measured",
-        seconds="of processor time; `to simulator` is Verilator and g++ -O1",
+        seconds="of processor time, in the rates too; `to simulator` is Verilator and g++ -O1",
         nngen_memory=MEMORY,
-        load=os.getloadavg()[1],
     )
+    if any(used > most for used, most in zip(large.cost.astuple(), share.astuple(), strict=True)):
+        raise click.ClickException(f"{LARGEST} does not fit {MAX_UTILIZATION:.0%} of {target.title}: choose another LARGEST")
     if any(np.any(design.y != expected) for design in measured):
         raise click.ClickException("the outputs differ")
 
