@@ -109,6 +109,14 @@ def test_one_word_less_in_a_random_network(seed: int, tmp_path: Path) -> None:
     assert engine.cycles_per_frame > parity.declared_cycles(graph, folds)
 
 
+def test_an_operator_that_reads_one_tensor_twice_needs_no_fifo(tmp_path: Path) -> None:
+    graph = Graph("x", IntType((2, 3, 4), -8, 7), [Node("twice", Concat(), ("x", "x"), "y")], "y")
+    x, y = frames_of(graph)
+    made, engine = built(graph, {"twice": PIXEL}, tmp_path, Network(graph, {"twice": PIXEL}).least_depths())
+    assert made.fifos == () and parity.mismatches(y, engine.run(x)) == parity.off_schedule(made, engine) == 0
+    assert engine.cycles_per_frame == 12
+
+
 @pytest.fixture(scope="module", params=NETWORKS)
 def smallest(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Graph, VerilatorEngine]:
     """A network with its least FIFOs."""

@@ -161,12 +161,12 @@ def fifo_stages(beats: int, depth: int | None) -> tuple[Stage, ...]:
     return Stage.each(beats, depth), Stage.each(beats, SKID, latency=1)
 
 
-def cycles_alone(stages: Iterable[Stage], inputs: int = 1) -> Fraction:
-    """Cycles a frame of one operator, its inputs always valid and its output always ready."""
+def cycles_alone(stages: Iterable[Stage]) -> Fraction:
+    """Cycles a frame of one operator of one input, which is always valid, its output always ready."""
     events = _Events()
     streams: list[int] = []
     for stage in stages:
-        streams = [events.add("it", stage, streams or [events.source(stage.taken) for _ in range(inputs)])]
+        streams = [events.add("it", stage, streams or [events.source(stage.taken)])]
     events.add("its output", Stage.each(events.beats[streams[0]], None), streams)
     return events.rate()[0]
 
@@ -184,6 +184,7 @@ class _Events:
         self.unlimited: dict[Edge, tuple[int, int]] = {}  # first process and last channel of FIFOs that never fill
         self.stages: list[Stage] = []
         self.inputs: list[list[int]] = []
+        self.slots: list[list[int]] = []  # which of the readers of each input it is
         self.outputs: list[int] = []
         self.writers: list[int | None] = []  # by channel
         self.readers: list[list[int]] = []
@@ -195,11 +196,14 @@ class _Events:
 
     def add(self, name: str, stage: Stage, inputs: list[int]) -> int:
         """A process; returns its channel."""
+        slots = []
         for channel in inputs:
             if stage.taken != self.beats[channel]:
                 what = f"takes {stage.taken:,} beats a frame of a stream of {self.beats[channel]:,}"
                 raise EdgeqError(what, where=name, fix="correct its schedule()")
+            slots.append(len(self.readers[channel]))
             self.readers[channel].append(len(self.names))
+        self.slots.append(slots)
         self.outputs.append(self._channel(stage.emitted, stage.depth, len(self.names)))
         self.names.append(name)
         self.stages.append(stage)
@@ -383,7 +387,10 @@ class _Frame:
             [[] for _ in readers] if c in self._forks else [gone[c]] for c, readers in enumerate(events.readers)
         ]
         self._words = [[self._shown[c] for c in inputs] for inputs in events.inputs]
-        self._mine = [[self._taken[c][events.readers[c].index(p)] for c in inputs] for p, inputs in enumerate(events.inputs)]
+        self._mine = [
+            [self._taken[c][slot] for c, slot in zip(inputs, slots, strict=True)]
+            for inputs, slots in zip(events.inputs, events.slots, strict=True)
+        ]
         self._took, self._gave = [0] * len(events.names), [0] * len(events.names)
         for fork in self._forks:
             self._settle(fork)
