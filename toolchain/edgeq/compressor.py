@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Literal, NamedTuple
 
+from edgeq.cells import PAIR_INPUTS
 from edgeq.errors import EdgeqError
 
 LUT_INPUTS = 6
-PAIR_INPUTS = 5
-"""Inputs that the two functions of a LUT6_2 share."""
 
 CarryIn = Literal["", "bit", "one"]
 Pass = Literal["", "read", "wire"]

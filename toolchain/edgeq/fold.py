@@ -25,6 +25,7 @@ class Fold:
     beat: pixels a beat of the network's input, in raster order; more than one for the operator that reads it alone.
     share: the channels of an unrolled binary layer may share partial sums, beyond the tree.
     max_lut_levels: LUT levels between two registers of an unrolled binary layer. max_depth: of its spanning tree.
+    family: of edgeq.cells.FAMILIES, how such a layer's LUTs and carry chains are written.
     """
 
     mode: str = "pixel"
@@ -36,6 +37,7 @@ class Fold:
     beat: int = 1
     max_lut_levels: int = MAX_LUT_LEVELS
     max_depth: int | None = None
+    family: str = "xcup"
 
     @property
     def form(self) -> str | None:

@@ -1,8 +1,9 @@
 """A pipelined netlist of LUTs and carry chains, built from the plans of `compressor`, and its SystemVerilog text.
 
-The text instantiates LUT1..LUT6, LUT6_2 (its sixth input tied to 1: two functions of five inputs) and CARRY8 with constant INITs;
-registers are in always_ff. Short chains share a CARRY8: between two there is a position with S = 0, whose DI is the carry into
-the upper one. So a CARRY8 holds three counters, and a device with eight LUTs a CARRY8 runs out of LUTs first.
+How cells are written is the part's `Family`: LUT1..LUT6, LUT6_2 (its sixth input tied to 1: two functions of five inputs) and
+CARRY8 or CARRY4 with constant INITs, or plain expressions; registers are in always_ff. Short chains share a CARRY8: between two
+there is a position with S = 0, whose DI is the carry into the upper one. So a CARRY8 holds three counters, and a device with
+eight LUTs a CARRY8 runs out of LUTs first.
 """
 
 from __future__ import annotations
@@ -13,11 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edgeq.compressor import LUT_INPUTS, PAIR_INPUTS, Column, Counter, Plan
+from edgeq.cells import FAMILIES, PAIR_INPUTS, Family, lines
+from edgeq.compressor import LUT_INPUTS, Column, Counter, Plan
 from edgeq.errors import EdgeqError
 
-BLOCK = 8
-"""Positions of a CARRY8."""
 CHAIN_LEVELS = 2
 """LUT levels of a counter: a LUT and the carry chain."""
 
@@ -119,24 +119,26 @@ class _Lut(NamedTuple):
 
 
 class _Block(NamedTuple):
-    """A CARRY8, from its lowest position on."""
+    """A block of positions (a CARRY8, two CARRY4, a sum), lowest first. linked: carry_in is the last carry of another block."""
 
     stage: int
     carry_in: Bit | int
     di: list[Bit | int]
     s: list[Bit | int]
+    linked: bool = False
 
 
 class Netlist:
     """Cells in pipeline stages of `levels` LUT levels. Which stage reads what decides the registers.
 
     early: sums are counted as soon as their bits are there and wait for what they are added to, not the other way round.
+    family: the part's.
     """
 
-    def __init__(self, levels: int, early: bool = False) -> None:
+    def __init__(self, levels: int, early: bool = False, family: Family = FAMILIES["xcup"]) -> None:
         if levels < CHAIN_LEVELS:
             raise EdgeqError(f"{levels} LUT levels between registers", fix=f"{CHAIN_LEVELS} or more")
-        self.levels, self.early = levels, early
+        self.levels, self.early, self.family = levels, early, family
         self.cells: list[_Lut] = []
         self.blocks: list[_Block] = []
         self.notes: list[tuple[int, str]] = []
@@ -232,26 +234,28 @@ class Netlist:
         """A carry chain of (S, DI) whose LUTs start at `time`: O and the carry out of each position."""
         stage, ready = time // self.levels, time + levels
         pins: list[_Pins] = []
-        count = len(positions)
-        index = next((i for i in self._open.get(time, ()) if len(self.blocks[i].s) + 1 + count <= BLOCK), -1)
-        if index >= 0:
+        count, size = len(positions), self.family.block or len(positions)
+        index = next((i for i in self._open.get(time, ()) if len(self.blocks[i].s) + 1 + count <= size), -1)
+        if index < 0 and self.family.feeds and isinstance(carry_in, Bit):
+            index = len(self.blocks)
+            self.blocks.append(_Block(stage, 0, [carry_in], [0]))
+        elif index >= 0:
             block = self.blocks[index]
             block.s.append(0)
             block.di.append(carry_in)
         for n, (s, di) in enumerate(positions):
-            if index < 0 or len(self.blocks[index].s) == BLOCK:
-                enter: Bit | int = carry_in if n == 0 else pins[-1].carry
+            if index < 0 or len(self.blocks[index].s) == size:
                 index = len(self.blocks)
-                self.blocks.append(_Block(stage, enter, [], []))
+                self.blocks.append(_Block(stage, pins[-1].carry if n else carry_in, [], [], n > 0))
             block = self.blocks[index]
             at = len(block.s)
             block.s.append(s)
             block.di.append(di)
-            pins.append(_Pins(Bit(f"o{index}[{at}]", stage, ready), Bit(f"co{index}[{at}]", stage, ready)))
+            pins.append(_Pins(*(Bit(self.family.output(pin, index, at), stage, ready) for pin in ("o", "co"))))
         open_blocks = self._open.setdefault(time, [])
         if index in open_blocks:
             open_blocks.remove(index)
-        if len(self.blocks[index].s) + 1 + 2 <= BLOCK:  # room for a counter
+        if len(self.blocks[index].s) + 1 + 2 <= size:  # room for a counter
             open_blocks.append(index)
         return pins
 
@@ -291,36 +295,22 @@ class Netlist:
             if held:
                 registers = [f"s{stage}_{i}_q" for i in range(len(held))]
                 values = [read(Bit(name, lives[name][0], 0), stage - 1) for name in held]
-                text.append(f'  (* shreg_extract = "no" *) logic {_lines(registers)};')
+                text.append(f'  (* shreg_extract = "no" *) logic {lines(registers)};')
                 text.append("  always_ff @(posedge clk_i) begin")
                 text += [f"    {register} <= {value};" for register, value in zip(registers, values, strict=True)]
                 text.append("  end")
             text += [f"  // {note}" for note in said[stage]]
             if names := [name for cell in cells[stage] for name in cell.names]:
-                text.append(f"  logic {_lines(names)};")
-            if blocks[stage]:
-                text.append(f"  logic [7:0] {_lines([f'{pin}{index}' for index, _ in blocks[stage] for pin in ('o', 'co')])};")
+                text.append(f"  logic {lines(names)};")
+            text += self.family.declared([(index, len(block.s)) for index, block in blocks[stage]])
             for cell in cells[stage]:
-                inputs = [read(b, stage) for b in cell.inputs]
-                if len(cell.names) == 1:
-                    n = len(inputs)
-                    ports = ", ".join([cell.names[0], *inputs])
-                    text.append(f"  LUT{n} #({1 << n}'h{cell.init:x}) u_{cell.names[0]} ({ports});")
-                else:
-                    inputs += ["1'b0"] * (PAIR_INPUTS - len(inputs)) + ["1'b1"]
-                    ports = ", ".join(f".I{i}({name})" for i, name in enumerate(inputs))
-                    outs = f".O6({cell.names[0]}), .O5({cell.names[1]})"
-                    text.append(f"  LUT6_2 #(64'h{cell.init:x}) u_{cell.names[0]} ({outs}, {ports});")
+                text += self.family.lut(cell.names, cell.init, [read(b, stage) for b in cell.inputs])
             for index, block in blocks[stage]:
-                pad = [0] * (BLOCK - len(block.s))
-                di, s = (", ".join(read(b, stage) for b in reversed([*bits, *pad])) for bits in (block.di, block.s))
-                text.append(
-                    f"  CARRY8 u_c{index} (.CO(co{index}), .O(o{index}), .CI({read(block.carry_in, stage)}), "
-                    f".CI_TOP(1'b0), .DI({{{di}}}), .S({{{s}}}));"
-                )
+                di, s = ([read(b, stage) for b in bits] for bits in (block.di, block.s))
+                text += self.family.chain(index, read(block.carry_in, stage), block.linked, di, s)
         for target, word in outputs:
             bits = [read(b, latency) for b in reversed(word)]
-            text.append(f"  assign {target} = {bits[0] if len(bits) == 1 else f'{{{_lines(bits)}}}'};")
+            text.append(f"  assign {target} = {bits[0] if len(bits) == 1 else f'{{{lines(bits)}}}'};")
         return text, len(self.cells) + len(inverters), sum(map(len, stages))
 
     def _lives(self, latency: int, outputs: Sequence[tuple[str, Word]]) -> dict[str, tuple[int, int]]:
@@ -356,10 +346,6 @@ def _spread(init: int, places: tuple[int, ...]) -> int:
     for i, place in enumerate(places):
         own |= (index >> place & 1) << i
     return sum((init >> v & 1) << i for i, v in enumerate(own.tolist()))
-
-
-def _lines(items: Sequence[str]) -> str:
-    return ",\n      ".join(", ".join(items[i : i + 16]) for i in range(0, len(items), 16))
 
 
 def _fit(time: int, levels: int, most: int) -> int:

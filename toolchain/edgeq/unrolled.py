@@ -16,6 +16,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from edgeq.cells import FAMILIES, Family
 from edgeq.compressor import plan
 from edgeq.errors import EdgeqError
 from edgeq.fold import MAX_LUT_LEVELS
@@ -184,6 +185,7 @@ def unrolled_sv(
     compare: Compare | None = None,
     max_lut_levels: int = MAX_LUT_LEVELS,
     max_depth: int | None = None,
+    family: str = "xcup",
 ) -> Unrolled:
     """A module with a patch in, and all sums of products out, every cycle.
 
@@ -191,7 +193,8 @@ def unrolled_sv(
     of fewest LUTs. x_i: taps * Cin bits in the order [tap][channel of all groups], 1 for +1. masks: bool [n, taps], every
     mask that occurs (`border_masks`); then the module has mask_i, one bit a tap, and needs 0 in x_i where a tap is masked.
     acc_o: Cout sums of AccW bits, two's complement, channel c at [c*AccW +: AccW]; with `compare` y_o instead, one bit a
-    channel. Fixed latency, no reset, no stall. max_lut_levels: between two registers. max_depth: of the tree.
+    channel. Fixed latency, no reset, no stall. max_lut_levels: between two registers. max_depth: of the tree. family: of
+    edgeq.cells.FAMILIES; it changes neither sums nor latency.
 
     Two bodies, of equal meaning and latency: behavioural, and LUTs with carry chains for synthesis (with EQ_LUT6 defined).
     """
@@ -202,7 +205,7 @@ def unrolled_sv(
         raise EdgeqError(f"no form {form!r}", where=name, fix=", ".join(FORMS))
     chosen = _choose(weight.astype(np.int64), form, groups, compare is not None, max_depth)
     layer = _Layer(weight.astype(np.int64), chosen.programs, taps, masks, compare)
-    return _module(name, layer, _Build(layer, max_lut_levels), chosen.form)
+    return _module(name, layer, _Build(layer, max_lut_levels, FAMILIES[family]), chosen.form)
 
 
 def estimated_luts(weight: np.ndarray, form: str | None, groups: int, compare: bool, max_depth: int | None) -> float:
@@ -298,9 +301,9 @@ class _Known:
 class _Build:
     """The netlist of a layer, and the word of each output."""
 
-    def __init__(self, layer: _Layer, levels: int) -> None:
+    def __init__(self, layer: _Layer, levels: int, family: Family) -> None:
         early = layer.terms * len(layer.programs) > EARLY * len(layer.weight)
-        self.layer, self.net = layer, Netlist(levels, early)
+        self.layer, self.net = layer, Netlist(levels, early, family)
         self.code, self.index = self._border()
         self.lost = layer.lost()
         self.limits = layer.limits() if layer.compare else np.zeros((0, 0), np.int64)

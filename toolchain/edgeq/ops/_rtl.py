@@ -276,11 +276,11 @@ def _unrolled_tree(
     masks = window.masks() if window else None
     taps = prod(window.kernel) if window else 1
     compare = fusible(op.post).rtl_compare(len(rows)) if op.post else None
-    choices = (rows.shape, fold.form, fold.max_lut_levels, fold.max_depth, window, groups)
+    choices = (rows.shape, fold.form, fold.max_lut_levels, fold.max_depth, window, groups, fold.family)
     content: list[str | bytes] = [rows.astype(np.int8).tobytes(), str(choices)]
     if compare:
         content += [compare.thresholds.tobytes(), compare.negative.tobytes()]
-    arguments = (rows, fold.form, taps, groups, masks, compare, fold.max_lut_levels, fold.max_depth)
+    arguments = (rows, fold.form, taps, groups, masks, compare, fold.max_lut_levels, fold.max_depth, fold.family)
     return f"eq_tree_{key(content)[:12]}", compare, arguments
 
 
