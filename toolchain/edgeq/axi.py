@@ -10,7 +10,7 @@ from typing import Any
 
 from edgeq.graph import IntType
 
-PACKAGE = "eq_axi_pkg"
+PACKAGE, UART_PACKAGE = "eq_axi_pkg", "eq_uart_pkg"
 BUS_BITS = 64
 """Bits of the two streams between the DMA and the shell."""
 ADDRESS_BITS = 8
@@ -55,6 +55,12 @@ REGISTERS = (
 )
 
 
+UART = {"read": 1, "write": 2, "words": 3, "last": 4, "word": 5, "last_word": 6, "bad_code": 0xFE, "line_error": 0xFF}
+"""Codes of the messages of eq_uart_bridge, the four of the host first; their answers have bit 7 set."""
+UART_BUFFER = 2048
+"""Bytes that wait in eq_uart_bridge."""
+
+
 def package_sv() -> str:
     """The SystemVerilog package with the addresses."""
     lines = [
@@ -72,6 +78,15 @@ def package_sv() -> str:
             f"  localparam logic [AddrBits-1:0] Reg{name} = {ADDRESS_BITS}'h{register.offset:02x};",
         ]
     return "\n".join([*lines, f"endpackage : {PACKAGE}", ""])
+
+
+def uart_package_sv() -> str:
+    """The SystemVerilog package with the codes of messages."""
+    lines = ["// Written by edgeq: the codes of the messages of eq_uart_bridge.", f"package {UART_PACKAGE};"]
+    for code, value in UART.items():
+        name = "".join(part.capitalize() for part in code.split("_"))
+        lines += [f"  /// {code.replace('_', ' ')}", f"  localparam logic [7:0] {name} = 8'h{value:02x};"]
+    return "\n".join([*lines, f"endpackage : {UART_PACKAGE}", ""])
 
 
 def register_table() -> str:

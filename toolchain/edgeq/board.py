@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 
 from edgeq.errors import EdgeqError
@@ -20,18 +20,41 @@ class Vivado:
 
 
 @dataclass(frozen=True)
+class Ecp5:
+    """What Yosys, nextpnr and the driver need of a board with a Lattice ECP5 and a serial port.
+
+    device, package, speed: as nextpnr names them. oscillator_mhz: at the pin `clk`. pins: clk, rx and tx (as the FPGA sees them),
+    led0 to led3, and one that has to be high for the board to stay on.
+    """
+
+    device: str
+    package: str
+    speed: int
+    oscillator_mhz: float
+    pins: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Board:
     """name: file stem. part: the vendor's ordering code. clock_mhz: the clock of the design, which turns cycles into time.
-    vivado: None where the board is not built with Vivado."""
+    family: of edgeq.cells.FAMILIES, as Yosys names it too. budget: in the part's own LUTs, of which one of our model is
+    `luts_per_lut6`; the model is of LUT6. vivado, ecp5: how it is built; None where it is not built so.
+    """
 
     name: str
     title: str
     aliases: tuple[str, ...]
     part: str
-    yosys_family: str
+    family: str
     clock_mhz: float
     budget: Cost
     vivado: Vivado | None = None
+    ecp5: Ecp5 | None = None
+    luts_per_lut6: float = 1.0
+
+    def price(self, cost: Cost) -> Cost:
+        """A cost by our model, in resources of this part."""
+        return replace(cost, lut=cost.lut * self.luts_per_lut6)
 
 
 def boards() -> list[Board]:
@@ -43,6 +66,8 @@ def boards() -> list[Board]:
             values = data | {"aliases": tuple(data["aliases"]), "budget": Cost(**data["budget"])}
             if "vivado" in data:
                 values["vivado"] = Vivado(**data["vivado"])
+            if "ecp5" in data:
+                values["ecp5"] = Ecp5(**data["ecp5"])
             found.append(Board(entry.name.removesuffix(".toml"), **values))
     return found
 

@@ -39,7 +39,7 @@ def report(graph: Graph, folds: dict[str, Fold], board: Board, design: Design, r
         if estimate == "yosys" or (estimate == "auto" and cost.lut <= YOSYS_MAX_LUT and cost.bram36 <= YOSYS_MAX_BRAM36):
             instance = design.instances[node.name]
             files = [rtl / name for name in (*(f"{stem}.sv" for stem in instance.uses), *instance.sources)]
-            cost, source = yosys_estimate(files, instance.module, instance.params, family=board.yosys_family, cwd=rtl), "yosys"
+            cost, source = yosys_estimate(files, instance.module, instance.params, family=board.family, cwd=rtl), "yosys"
         return {
             "name": node.name,
             "source_node": graph.meta.get("nodes", {}).get(node.name, ""),

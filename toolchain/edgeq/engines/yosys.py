@@ -157,7 +157,7 @@ def _synthesized(
     def build(folder: Path) -> None:
         for image in images:
             (folder / image.name).write_bytes(image.read_bytes())
-        _run(script, folder, top, seconds)
+        run(script, folder, top, seconds)
 
     return cached(kind, key(content), build)
 
@@ -201,7 +201,7 @@ def equivalent(
     ]
 
     def build(folder: Path) -> None:
-        _run(script, folder, top, seconds)
+        run(script, folder, top, seconds)
 
     steps = [line for line in script if not line.startswith("read_verilog")]
     parts: list[str | bytes] = [*steps, *gold, "", *gate, *(f.read_bytes() for f in files), version("pyosys")]
@@ -219,7 +219,7 @@ def netlist(files: Sequence[Path], top: str, macros: Sequence[str] = ("EQ_LUT6",
         f"select {top}; write_json -selected netlist.json",
     ]
     with TemporaryDirectory() as folder:
-        _run(script, Path(folder), top, seconds)
+        run(script, Path(folder), top, seconds)
         return json.loads(Path(folder, "netlist.json").read_text())["modules"][top]
 
 
@@ -233,7 +233,7 @@ def never(text: str, top: str, output: str, seconds: int = 300) -> bool:
     ]
     with TemporaryDirectory() as folder:
         Path(folder, "never.sv").write_text(text)
-        _run(script, Path(folder), top, seconds)
+        run(script, Path(folder), top, seconds)
         return _answer(Path(folder, "sat.txt"), top)
 
 
@@ -253,7 +253,7 @@ def _constant(value: int | str) -> str:
     return str(value) if -(1 << 31) <= value < 1 << 31 else f"{value.bit_length()}'h{value:x}"
 
 
-def _run(script: list[str], folder: Path, where: str, seconds: int) -> None:
+def run(script: list[str], folder: Path, where: str, seconds: int, fix: str = "use --estimate model") -> None:
     """Run Yosys commands in `folder`, in a process of its own: it may crash or run out of memory."""
     try:
         done = subprocess.run(
@@ -261,7 +261,7 @@ def _run(script: list[str], folder: Path, where: str, seconds: int) -> None:
             timeout=seconds, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        raise EdgeqError(f"Yosys took more than {seconds} s", where=where, fix="use --estimate model") from None
+        raise EdgeqError(f"Yosys took more than {seconds} s", where=where, fix=fix) from None
     if done.returncode:
         tail = "\n".join((done.stdout + done.stderr).splitlines()[-8:])
-        raise EdgeqError(f"Yosys failed ({done.returncode}):\n{tail}", where=where, fix="use --estimate model")
+        raise EdgeqError(f"Yosys failed ({done.returncode}):\n{tail}", where=where, fix=fix)

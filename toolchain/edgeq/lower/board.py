@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -35,30 +35,51 @@ def lower(graph: Graph, folds: dict[str, Fold], board: Board, build: Path) -> No
     driver/, without the golden vectors, for a board that has `vivado`. The same input gives the same bytes.
     """
     assert board.vivado, board.name
-    output = graph.types()[graph.output]
-    ends = (input_stream(graph, folds), output)
     made = build / "vivado"
-    shell = _write_shell(build / "rtl", made / "rtl")
-    about = {"input": axi.stream(graph.input_type, input_beat(graph, folds)), "output": axi.stream(output)}
-    interface = _interface(board) | about
-    settings = _settings(ends)
-    top = render("board.v.j2", settings | {"hash": "0"})
-    identity = _identity(interface, top, [*sorted((build / "rtl").iterdir()), *(made / "rtl" / name for name in shell)])
-    settings |= {"hash": identity}
-    (made / "rtl" / f"{BOARD_TOP}.v").write_text(render("board.v.j2", settings))
+    settings, shell = write_shell(graph, folds, board, build, made, "board.v.j2", {})
     network = (build / "rtl" / FILE_LIST).read_text().split()
     memories = sorted(path.name for path in (build / "rtl").iterdir() if path.name not in (*network, FILE_LIST))
     settings |= {
         "board": board.name, "part": board.part, "clock_mhz": f"{board.clock_mhz:g}", "vivado": vars(board.vivado),
-        "sources": [*(f"../rtl/{name}" for name in network), *(f"rtl/{name}" for name in (*shell, f"{BOARD_TOP}.v"))],
+        "sources": [*(f"../rtl/{name}" for name in network), *(f"rtl/{name}" for name in shell)],
         "memories": [f"../rtl/{name}" for name in memories],
     }  # fmt: skip
     for name in ("build.tcl", "system.tcl", "edgeq.xdc"):
         (made / name).write_text(render(f"{name}.j2", settings))
+
+
+def write_shell(
+    graph: Graph, folds: dict[str, Fold], board: Board, build: Path, made: Path, template: str, more: Mapping[str, Any],
+    modules: Sequence[str] = (SHELL,), packages: Mapping[str, str] | None = None, link: Mapping[str, Any] | None = None,
+) -> tuple[dict[str, Any], list[str]]:  # fmt: skip
+    """Writes what goes around the network that is in build/rtl, to made/rtl, and driver/.
+
+    template: the top, of boards/. more: its values beside those of the shell. modules: of the library, that it instantiates.
+    packages: SystemVerilog packages beside that of the registers. link: what the driver must know beside the shell. Returns the
+    top's values, and the names of the files in an order in which a tool can read them.
+    """
+    output = graph.types()[graph.output]
+    packages = {axi.PACKAGE: axi.package_sv()} | dict(packages or {})
+    (made / "rtl").mkdir(parents=True)
+    names = [f"{stem}.sv" for stem in sorted(library(set(modules))) if not (build / "rtl" / f"{stem}.sv").exists()]
+    for name in names:
+        (made / "rtl" / name).write_bytes(files("edgeq.hls").joinpath("rtl", name).read_bytes())
+    for stem, text in packages.items():
+        (made / "rtl" / f"{stem}.sv").write_text(text)
+    names = [*(f"{stem}.sv" for stem in packages), *names]
+    about = {"input": axi.stream(graph.input_type, input_beat(graph, folds)), "output": axi.stream(output)}
+    interface = _interface(board) | dict(link or {}) | about
+    settings = _settings((input_stream(graph, folds), output)) | dict(more)
+    top = render(template, settings | {"hash": "0"})
+    identity = _identity(interface, top, [*sorted((build / "rtl").iterdir()), *(made / "rtl" / name for name in names)])
+    settings |= {"hash": identity}
+    names.append(f"{BOARD_TOP}.{template.split('.')[1]}")
+    (made / "rtl" / names[-1]).write_text(render(template, settings))
     driver = build / "driver"
-    driver.mkdir()
+    driver.mkdir(exist_ok=True)
     (driver / DRIVER_FILE).write_bytes(files("edgeq").joinpath("driver.py").read_bytes())
     (driver / INTERFACE_FILE).write_text(json.dumps(interface | {"hash": identity}, indent=2) + "\n")
+    return settings, names
 
 
 def render(template: str, settings: Mapping[str, Any]) -> str:
@@ -69,22 +90,12 @@ def render(template: str, settings: Mapping[str, Any]) -> str:
     return environment.from_string(files("edgeq.boards").joinpath(template).read_text()).render(settings)
 
 
-def board_sources(build: Path) -> list[Path]:
+def board_sources(build: Path, folder: str = "vivado") -> list[Path]:
     """The Verilog of the network and of its shell, in an order in which a tool can read it."""
-    shell = build / "vivado" / "rtl"
-    own = sorted(path for path in shell.iterdir() if path.stem != axi.PACKAGE)
-    network = [build / "rtl" / name for name in (build / "rtl" / FILE_LIST).read_text().split()]
-    return [shell / f"{axi.PACKAGE}.sv", *network, *own]
-
-
-def _write_shell(rtl: Path, out: Path) -> list[str]:
-    """The files of the shell that the network does not have already, but for its top; returns their names."""
-    out.mkdir(parents=True)
-    names = [f"{stem}.sv" for stem in sorted(library({SHELL})) if not (rtl / f"{stem}.sv").exists()]
-    for name in names:
-        (out / name).write_bytes(files("edgeq.hls").joinpath("rtl", name).read_bytes())
-    (out / f"{axi.PACKAGE}.sv").write_text(axi.package_sv())
-    return [f"{axi.PACKAGE}.sv", *names]
+    shell = build / folder / "rtl"
+    packages = [path for stem in (axi.PACKAGE, axi.UART_PACKAGE) if (path := shell / f"{stem}.sv").exists()]
+    own = sorted(path for path in shell.iterdir() if path not in packages)
+    return [*packages, *(build / "rtl" / name for name in (build / "rtl" / FILE_LIST).read_text().split()), *own]
 
 
 def _interface(board: Board) -> dict[str, Any]:
