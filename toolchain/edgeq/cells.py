@@ -45,7 +45,10 @@ class Family:
             index = "{" + ", ".join(reversed(inputs)) + "}"
             if len(names) == 1:
                 return [f"  assign {names[0]} = 1'({1 << len(inputs)}'h{init:x} >> {index});"]
-            return [f"  assign {n} = 1'(32'h{part:x} >> {index});" for n, part in zip(names, (init >> 32, init % (1 << 32)), strict=True)]
+            return [
+                f"  assign {n} = 1'(32'h{part:x} >> {index});"
+                for n, part in zip(names, (init >> 32, init % (1 << 32)), strict=True)
+            ]
         if len(names) == 1:
             n = len(inputs)
             return [f"  LUT{n} #({1 << n}'h{init:x}) u_{names[0]} ({', '.join([names[0], *inputs])});"]

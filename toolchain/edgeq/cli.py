@@ -140,11 +140,13 @@ def verify(folder: Path, as_json: bool, **options: Any) -> None:
     show_default=True,
     help="Source of the LUT counts.",
 )
+@click.option("--bitstream", is_flag=True, help="Make it, with Yosys and nextpnr (needs edgeq[ecp5]): boards with an ECP5.")
 @force_option
 @json_option
 def synth(
-    folder: Path, board_name: str, out: Path, as_json: bool, folds_from: Path | None, estimate: str, force: bool, **wanted: Any
-) -> None:
+    folder: Path, board_name: str, out: Path, as_json: bool, folds_from: Path | None, estimate: str, force: bool,
+    bitstream: bool, **wanted: Any,
+) -> None:  # fmt: skip
     """Build the export in FOLDER for a board: HLS project, Verilog, Vivado project, driver, report.
 
     Each operator is made as parallel as --fps needs, or as --max-util allows.
@@ -155,7 +157,7 @@ def synth(
 
     result = flow.synth(
         folder, board(board_name), out, target=Target(**wanted), folds_from=folds_from, estimate=estimate, force=force,
-        ui=Ui(as_json),
+        ui=Ui(as_json), bitstream=bitstream,
     )  # fmt: skip
     if as_json:
         click.echo(json.dumps(result))
@@ -428,7 +430,22 @@ def print_report(result: dict[str, Any]) -> None:
     console.print(
         f"{result['cycles_per_frame']:,} cycles a frame: {result['frames_per_second']:,.0f} frames/s of the core at "
         f"{result['clock_mhz']:g} MHz, latency {result['latency_cycles']:,} (exact schedule; what feeds its "
-        "streams is not in it; resources: yosys = Yosys synth_xilinx counts, model = our formulas)"
+        "streams is not in it; resources: yosys = Yosys counts, model = our formulas)"
+    )
+    if placed := result.get("place_and_route"):
+        print_placed(console, placed)
+
+
+def print_placed(console: Console, placed: dict[str, Any]) -> None:
+    """What place and route found: facts, where the table above has estimates."""
+    table = Table("place and route", "used", "of", "share")
+    for name, used in placed["used"].items():
+        most = placed["available"][name]
+        table.add_row(name.upper(), f"{used:,}", f"{most:,}", f"{used / most:.1%}")
+    console.print(table)
+    console.print(
+        f"{placed['bitstream']}: {placed['bytes']:,} bytes for {placed['clock_mhz']:g} MHz; the slowest path after routing "
+        f"allows {placed['fmax_mhz']:.2f} MHz (seed {placed['seed']}; {'; '.join(placed['attempts'])})"
     )
 
 

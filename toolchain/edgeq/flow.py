@@ -197,12 +197,20 @@ def synth(
     force: bool,
     ui: Ui,
     folds_from: Path | None = None,
+    bitstream: bool = False,
 ) -> dict[str, Any]:
     """DIR -> BUILD with the HLS project, the Verilog, the board design, the report and what `sim` needs; returns the report.
 
-    folds_from: a fold file, whose folds are taken as they are; the others are chosen for the target.
+    folds_from: a fold file, whose folds are taken as they are; the others are chosen for the target. bitstream: by open tools.
     """
+    if bitstream and not board.ecp5:
+        raise EdgeqError(
+            f"no open tools make a bitstream for {board.title}",
+            where="--bitstream",
+            fix="without it, and then `vivado -mode batch -source build.tcl` in BUILD/vivado; or --board ulx3s",
+        )
     from edgeq.lower import board as lower_board
+    from edgeq.lower import ecp5 as lower_ecp5
     from edgeq.lower import hls as lower_hls  # hls4ml takes seconds to import
     from edgeq.lower import rtl as lower_rtl
     from edgeq.report import report
@@ -229,15 +237,24 @@ def synth(
         if board.vivado:
             with ui.stage("writing the board design and its driver"):
                 lower_board.lower(graph, folds, board, made)
+        if board.ecp5:
+            with ui.stage("writing the board design and its driver"):
+                lower_ecp5.lower(graph, folds, board, made)
         with ui.stage("estimating resources"):
             result = report(graph, folds, board, design, made / "rtl", estimate)
         refuse_over_budget(result, graph)
+        if bitstream:
+            with ui.stage("synthesis, place and route, bitstream"):
+                placed = result["place_and_route"] = lower_ecp5.bitstream(graph, folds, board, made)
+            result["clock_mhz"] = placed["clock_mhz"]
+            result["frames_per_second"] = placed["clock_mhz"] * 1e6 / result["cycles_per_frame"]
         result["bottleneck"] = bottleneck(graph, folds, board, target, known)
         typed = records.command(
             "synth", "EXPORT", board=board.name, fps=records.number(target.fps), fold=folds_from, no_mst=not target.mst,
             no_share=not target.share, max_depth=target.max_depth,
             max_lut_levels=target.max_lut_levels if target.max_lut_levels != MAX_LUT_LEVELS else None,
-            max_util=records.number(target.max_utilization), estimate=estimate if estimate != "auto" else None, o="BUILD",
+            max_util=records.number(target.max_utilization), estimate=estimate if estimate != "auto" else None,
+            bitstream=bitstream, o="BUILD",
         )  # fmt: skip
         result["made"] = {
             "source": Path(record["source"]).name,
@@ -254,7 +271,7 @@ def synth(
         build_page.write(made)
         for name in (INTEGER_FILE, VECTORS_FILE):
             shutil.copyfile(folder / name, made / name)
-        if board.vivado:
+        if (made / "driver").is_dir():
             shutil.copyfile(folder / VECTORS_FILE, made / "driver" / VECTORS_FILE)
     return result
 

@@ -28,11 +28,10 @@ _HEAD = """\
 
 def write(graph: Graph, folds: dict[str, Fold], known: dict[str, list[Choice]], path: Path) -> None:
     """Writes the folds of all operators. known: the alternatives, of `edgeq.folding.ladders`."""
-    types = graph.types()
     text = [_HEAD]
     for node in graph.nodes:
-        fold, xs = folds[node.name], [types[name] for name in node.inputs]
-        built = Choice(fold, node.op.cycles(fold, *xs), node.op.cost(fold, *xs))
+        fold = folds[node.name]
+        built = next(choice for choice in known[node.name] if choice.fold == fold)
         text.append(f"[{_quoted(node.name)}] # {node.op.kind()}: {_amounts(built)}\n")
         text += [f"{key} = {json.dumps(value)}\n" for key, value in _values(fold).items()]
         text += [f"#   {choice.fold}: {_amounts(choice)}\n" for choice in known[node.name] if choice.fold != fold]

@@ -97,9 +97,19 @@ def forms(graph: Graph, node: Node, target: Target = Target()) -> list[Choice]:
 
 
 def ladder(choices: Sequence[Choice], board: Board) -> list[Choice]:
-    """Those of one node's forms of which none is slower and larger than another, slowest first."""
+    """Those of one node's forms of which none is slower and larger than another, slowest first, as the board's part builds them.
+
+    Raises EdgeqError where it can build none.
+    """
+    built = [
+        Choice(replace(c.fold, family=board.family), c.cycles, board.price(c.cost))
+        for c in choices
+        if c.fold.mode != "tree" or board.family != "ecp5"  # its LUT RAM has 16 words
+    ]
+    if not built:
+        raise EdgeqError(f'mode "tree" cannot be built on {board.title}', where="--fold", fix='mode "folded"')
     kept: list[Choice] = []
-    for choice in sorted(choices, key=lambda c: (c.cycles, _share(c.cost, board.budget))):
+    for choice in sorted(built, key=lambda c: (c.cycles, _share(c.cost, board.budget))):
         if not any(_no_larger(other.cost, choice.cost) for other in kept if other.cost != choice.cost):
             kept.append(choice)
     return kept[::-1]

@@ -35,7 +35,7 @@ def report(graph: Graph, folds: dict[str, Fold], board: Board, design: Design, r
     def row(node: Node) -> dict[str, Any]:
         xs = tuple(types[name] for name in node.inputs)
         fold = folds[node.name]
-        cost, source = node.op.cost(fold, *xs), "model"
+        cost, source = board.price(node.op.cost(fold, *xs)), "model"
         if estimate == "yosys" or (estimate == "auto" and cost.lut <= YOSYS_MAX_LUT and cost.bram36 <= YOSYS_MAX_BRAM36):
             instance = design.instances[node.name]
             files = [rtl / name for name in (*(f"{stem}.sv" for stem in instance.uses), *instance.sources)]

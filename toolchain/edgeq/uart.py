@@ -108,7 +108,9 @@ class Link:
                 code, fields = found
                 return None if code in (self._codes["word"], self._codes["last_word"]) else fields
             if time.monotonic() > end:
-                raise BoardError(f"no answer from the board within {self._timeout} s; fix: the right port, and the bitstream on it")
+                raise BoardError(
+                    f"no answer from the board within {self._timeout} s; fix: the right port, and the bitstream on it"
+                )
 
     def _step(self, wait: bool) -> tuple[int, bytes] | None:
         """One message, where it has come."""

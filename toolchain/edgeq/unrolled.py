@@ -285,7 +285,7 @@ def _module(name: str, layer: _Layer, built: _Build, form: str) -> Unrolled:
     additions = sum(t.additions for t in trees)
     return Unrolled(
         "\n".join(text), built.latency, layer.width, form, additions, channels * terms, depth, distance,
-        layer.compare is not None, luts, ffs, len(built.net.blocks),
+        layer.compare is not None, luts, ffs, len(built.net.blocks) if built.net.family.block else 0,
     )  # fmt: skip
 
 

@@ -60,9 +60,9 @@ def place_and_route(
         rtl, top, SECONDS, "a smaller --max-util",
     )  # fmt: skip
     _tool(
-        folder, "nextpnr_ecp5", f"--{part.device}", "--package", part.package, "--speed", str(part.speed), "--json", "netlist.json",
-        "--lpf", constraints, "--freq", f"{clock_mhz:g}", "--seed", str(seed), "--timing-allow-fail", "--textcfg", "edgeq.config",
-        "--report", "nextpnr.json", "--log", "nextpnr.log", "--quiet",
+        folder, "nextpnr_ecp5", f"--{part.device}", "--package", part.package, "--speed", str(part.speed),
+        "--json", "netlist.json", "--lpf", constraints, "--freq", f"{clock_mhz:g}", "--seed", str(seed), "--timing-allow-fail",
+        "--textcfg", "edgeq.config", "--report", "nextpnr.json", "--log", "nextpnr.log", "--quiet",
     )  # fmt: skip
     _tool(folder, "ecppack", "--compress", "--input", "edgeq.config", "--bit", bitstream)
     report = json.loads((folder / "nextpnr.json").read_text())
@@ -85,4 +85,6 @@ def _tool(folder: Path, name: str, *arguments: str) -> None:
     if done.returncode:
         lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         errors = [line for line in lines if line.startswith("ERROR")] or lines[-5:]
-        raise EdgeqError(f"{name} failed: " + "\n".join(errors[:5]), where=str(folder), fix="where it does not fit: a smaller --max-util")
+        raise EdgeqError(
+            f"{name} failed: " + "\n".join(errors[:5]), where=str(folder), fix="where it does not fit: a smaller --max-util"
+        )

@@ -1,7 +1,8 @@
-"""Yosys from pip: resource counts of a module by `synth_xilinx`, and equivalence of small modules by SAT.
+"""Yosys from pip: resource counts of a module by `synth_xilinx` or `synth_lattice`, and equivalence of small modules by SAT.
 
 The counts are Yosys', not Vivado's: it packs no two LUT5 into one LUT6_2, so its LUTs are an upper estimate. Each LUT1 to
-LUT6 counts as one LUT, also an inverter; LUT RAM and shift registers count the LUTs they occupy (UG574).
+LUT6 counts as one LUT, also an inverter; LUT RAM and shift registers count the LUTs they occupy (UG574). On an ECP5 a LUT is a
+LUT4: a CCU2C takes two, a LUT RAM of 16 x 4 four and two for its write port.
 """
 
 from __future__ import annotations
@@ -23,12 +24,28 @@ LUTS = {f"LUT{n}": 1 for n in range(1, 7)} | {
     "INV": 1, "LUT6_2": 1, "SRL16E": 1, "SRLC16E": 1, "SRLC32E": 1,
     "RAM32X1S": 1, "RAM64X1S": 1, "RAM128X1S": 2, "RAM256X1S": 4, "RAM32X1D": 2, "RAM64X1D": 2, "RAM128X1D": 4, "RAM256X1D": 8,
     "RAM32M": 4, "RAM64M": 4, "RAM32M16": 8, "RAM64M8": 8, "RAM64X8SW": 8,
+    "CCU2C": 2, "TRELLIS_DPR16X4": 6,
 }  # fmt: skip
-FFS = {name: 1 for stem in ("FDRE", "FDSE", "FDCE", "FDPE", "LDCE", "LDPE") for name in (stem, f"{stem}_1")}
-BRAMS = {"RAMB36E1": 1.0, "RAMB36E2": 1.0, "RAMB18E1": 0.5, "RAMB18E2": 0.5}
-DSPS = {"DSP48E1": 1, "DSP48E2": 1}
+FFS = {name: 1 for stem in ("FDRE", "FDSE", "FDCE", "FDPE", "LDCE", "LDPE") for name in (stem, f"{stem}_1")} | {"TRELLIS_FF": 1}
+BRAMS = {"RAMB36E1": 1.0, "RAMB36E2": 1.0, "RAMB18E1": 0.5, "RAMB18E2": 0.5, "DP16KD": 0.5, "PDPW16KD": 0.5}
+DSPS = {"DSP48E1": 1, "DSP48E2": 1, "MULT18X18D": 1}
 URAMS = {"URAM288": 1}
-FREE = ("CARRY4", "CARRY8", "MUXF7", "MUXF8", "MUXF9", "VCC", "GND", "BUFG", "IBUF", "OBUF", "$assert", "$scopeinfo")
+FREE = (
+    "CARRY4",
+    "CARRY8",
+    "MUXF7",
+    "MUXF8",
+    "MUXF9",
+    "VCC",
+    "GND",
+    "BUFG",
+    "IBUF",
+    "OBUF",
+    "$assert",
+    "$scopeinfo",
+    "PFUMX",
+    "L6MUX21",
+)
 """Cells that take no resource of the report: carry chains and multiplexers sit beside the LUTs of their slice."""
 MEMORY_BYTES = 8 << 30
 DEFINES = ("SYNTHESIS", "EQ_LUT6")
@@ -144,12 +161,15 @@ def _synthesized(
     images = [cwd / v for v in params.values() if isinstance(v, str) and v and (cwd / v).is_file()]
     settings = " ".join(f"-chparam {name} {_constant(value)}" for name, value in params.items())
     synth = f"synth_xilinx -family {family} -top {top} -flatten -noiopad -noclkbuf"
-    script = [
-        "read_verilog -sv -defer " + " ".join([*(f"-D{d}" for d in DEFINES), *(str(f.resolve()) for f in files)]),
-        f"hierarchy -top {top} {settings}",  # the parts of the device come with synth_xilinx
+    mapped = [
         f"{synth} -run begin:map_dsp",
         "setattr -set keep 1 a:shreg_extract=no %ci1 t:$dff %i",  # as Vivado reads it: registers, no shift register LUTs
         f"{synth} -run map_dsp:",
+    ]
+    script = [
+        "read_verilog -sv -defer " + " ".join([*(f"-D{d}" for d in DEFINES), *(str(f.resolve()) for f in files)]),
+        f"hierarchy -top {top} {settings}",  # the parts of the device come with synth_xilinx
+        *([f"synth_lattice -family {family} -top {top}"] if family == "ecp5" else mapped),
         last,
     ]
     content: list[str | bytes] = [*script[1:], *(f.read_bytes() for f in [*files, *images]), version("pyosys")]

@@ -62,7 +62,9 @@ def serial_rate(clock_mhz: float) -> tuple[int, int]:
         cycles = round(clock_mhz * 1e6 / baud)
         if cycles >= LEAST_BIT_CYCLES and abs(clock_mhz * 1e6 / cycles / baud - 1) <= BAUD_ERROR:
             return baud, cycles
-    raise EdgeqError(f"no serial rate can be made of {clock_mhz:g} MHz", fix=f"{LEAST_BIT_CYCLES * BAUDS[-1] / 1e6:g} MHz or more")
+    raise EdgeqError(
+        f"no serial rate can be made of {clock_mhz:g} MHz", fix=f"{LEAST_BIT_CYCLES * BAUDS[-1] / 1e6:g} MHz or more"
+    )
 
 
 def lower(graph: Graph, folds: dict[str, Fold], board: Board, build: Path) -> float:
@@ -75,8 +77,8 @@ def lower(graph: Graph, folds: dict[str, Fold], board: Board, build: Path) -> fl
     rmtree(made, ignore_errors=True)
     baud, cycles = serial_rate(clock.mhz)
     settings: dict[str, Any] = {
-        "board": board.name, "clock_mhz": f"{clock.mhz:g}", "oscillator_mhz": f"{board.ecp5.oscillator_mhz:g}", "pll": vars(clock),
-        "baud": baud, "bit_cycles": cycles, "buffer_bytes": axi.UART_BUFFER, "pins": board.ecp5.pins,
+        "board": board.name, "clock_mhz": f"{clock.mhz:g}", "oscillator_mhz": f"{board.ecp5.oscillator_mhz:g}", 
+        "pll": vars(clock), "baud": baud, "bit_cycles": cycles, "buffer_bytes": axi.UART_BUFFER, "pins": board.ecp5.pins,
     }  # fmt: skip
     link = {"uart": {"baud": baud, "buffer_bytes": axi.UART_BUFFER, "codes": axi.UART}}
     write_shell(
@@ -99,7 +101,15 @@ def bitstream(graph: Graph, folds: dict[str, Fold], board: Board, build: Path, s
     for _ in range(ATTEMPTS):
         clock = lower(graph, folds, replace(board, clock_mhz=asked), build)
         placed = nextpnr.place_and_route(
-            board_sources(build, FOLDER), BOARD_TOP, build / "rtl", build / FOLDER, CONSTRAINTS, BITSTREAM, board.ecp5, clock, seed
+            board_sources(build, FOLDER),
+            BOARD_TOP,
+            build / "rtl",
+            build / FOLDER,
+            CONSTRAINTS,
+            BITSTREAM,
+            board.ecp5,
+            clock,
+            seed,
         )
         tried.append(f"{clock:g} MHz asked, {placed.fmax_mhz:.2f} reached")
         if placed.fmax_mhz >= clock:
