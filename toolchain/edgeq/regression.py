@@ -22,12 +22,14 @@ from edgeq import tasks
 from edgeq.engines.board import BoardEngine
 from edgeq.engines.hls import HlsEngine
 from edgeq.engines.reference import ReferenceEngine
+from edgeq.engines.serial_board import SerialBoardEngine
 from edgeq.engines.verilator import VerilatorEngine
 from edgeq.frontend.ends import apply_tail
 from edgeq.frontend.execute import batch_of
 from edgeq.frontend.load import load_model
 from edgeq.graph import Graph
 from edgeq.lower import onnx as lower_onnx
+from edgeq.lower.ecp5 import FOLDER as SERIAL
 from edgeq.ui import Ui
 from edgeq.verify import BATCH, Engines, Part, classified, compare, merged
 
@@ -36,7 +38,7 @@ VERIFY_FRAMES = 128
 CHUNK_CYCLES = {"hls": 1 << 17, "rtl": 1 << 17, "board": 1 << 14}
 """Of a chunk, by the cycle model: a second of simulation at most, and less than the start of a simulator at the least."""
 SIM_FRAMES = (4, 2048)
-READS = {"hls": ("hls",), "rtl": ("rtl",), "board": ("rtl", "driver", "vivado/rtl")}
+READS = {"hls": ("hls",), "rtl": ("rtl",), "board": ("rtl", "driver", "vivado/rtl", f"{SERIAL}/rtl")}
 """What each engine needs of a build."""
 
 
@@ -187,7 +189,7 @@ def _simulate(item: tuple[Run, int, Frames], folder: Path) -> Part:
             found = engine.run(codes, stalls, run.trace)
             if stalls is None:  # cycles under random stalls are chance
                 part.facts[name] = {"latency_cycles": engine.latency_cycles, "cycles_per_frame": engine.cycles_per_frame}
-        elif isinstance(engine, BoardEngine):
+        elif isinstance(engine, BoardEngine | SerialBoardEngine):
             found = engine.run(codes, stalls)
             part.facts[name] = {"counters": engine.counters}
         else:
@@ -206,11 +208,11 @@ def _reference(run: Run, folder: Path) -> ReferenceEngine:
 
 
 @lru_cache(maxsize=8)
-def _simulator(run: Run, engine: str, folder: Path) -> VerilatorEngine | HlsEngine | BoardEngine:
+def _simulator(run: Run, engine: str, folder: Path) -> VerilatorEngine | HlsEngine | BoardEngine | SerialBoardEngine:
     if engine == "hls":
         return HlsEngine(folder / "hls")
     if engine == "board":
-        return BoardEngine(folder)
+        return SerialBoardEngine(folder) if (folder / SERIAL).is_dir() else BoardEngine(folder)
     reference = _reference(run, folder)
     ends = reference.graph.input_type, reference.types[reference.graph.output]
     return VerilatorEngine(folder / "rtl", *ends, trace=run.trace.suffix[1:] if run.trace else "", beat=run.beat)

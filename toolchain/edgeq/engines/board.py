@@ -42,7 +42,7 @@ class BoardEngine:
 
         interface = build / "driver" / INTERFACE_FILE
         if not interface.is_file():
-            raise EdgeqError("this build has no board design", where=str(build), fix="run `edgeq synth` for a Zynq board")
+            raise EdgeqError("this build has no board design", where=str(build), fix="run `edgeq synth` for a board that has one")
         self.build = build.resolve()
         self.counters: dict[str, int] = {}
         self.frames_per_second = 0.0
