@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import test_board
+from click.testing import CliRunner
 from test_mst import correlated, signs
 
 from edgeq.board import board
-from edgeq.engines import yosys
-from edgeq.engines.nextpnr import COUNTED
+from edgeq.cli import cli
+from edgeq.engines import nextpnr, yosys
 from edgeq.engines.reference import ReferenceEngine
 from edgeq.engines.serial_board import SerialBoardEngine, SimulatedPort
 from edgeq.engines.verilator import Tools
@@ -180,29 +182,67 @@ def test_a_7_series_chain_has_one_fabric_input_at_its_start(tmp_path: Path) -> N
     assert all(re.fullmatch(r"1'b0|co\d+\[[37]\]", ci) for ci in re.findall(r"\.CI\((.*?)\)", text))
 
 
-def small() -> tuple[Graph, dict[str, Fold]]:
-    weight = signs(7, 4, 16)
-    node = Node("op", BinaryDense(weight), ("x",), "y")
-    return Graph("x", IntType((16,), -1, 1, 2), [node], "y"), {"op": Fold("unrolled", family="ecp5")}
+COUNTER = """module counter (input logic clk_i, output logic [7:0] led_o);
+  always_ff @(posedge clk_i) led_o <= led_o + 1'b1;
+endmodule
+"""
 
 
-def test_place_and_route_makes_a_bitstream(tmp_path: Path) -> None:
-    """A real one: nextpnr meets the clock, the part's identity is in it, and twice the same input gives the same bytes."""
-    graph, folds = small()
+def test_place_and_route_gives_the_same_bytes_again(tmp_path: Path) -> None:
+    """On the family's smallest part, which is quick; the part's identity is in the bitstream."""
+    assert ULX3S.ecp5
     found = []
     for name in ("first", "second"):
-        rtl.lower(graph, folds, tmp_path / name / "rtl")
-        found.append(ecp5.bitstream(graph, folds, ULX3S, tmp_path / name))
-    first, second = (tmp_path / name / "ecp5" / "edgeq.bit" for name in ("first", "second"))
-    assert first.read_bytes() == second.read_bytes() and found[0] == found[1]
-    assert bytes.fromhex("41113043") in first.read_bytes()  # IDCODE of the LFE5U-85 (FPGA-TN-02039)
-    result = found[0]
-    assert result["kind"] == "place and route" and result["fmax_mhz"] >= result["clock_mhz"] == 75
-    assert set(result["used"]) == set(COUNTED.values()) and 0 < result["used"]["lut4"] < result["available"]["lut4"] == 83640
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "counter.sv").write_text(COUNTER)
+        sites = {"clk_i": "G2"} | {f"led_o[{i}]": site for i, site in enumerate(["B2", "C2", "C1", "D2", "D1", "E2", "E1", "H3"])}
+        (folder / "counter.lpf").write_text("".join(f'LOCATE COMP "{port}" SITE "{site}" ;\n' for port, site in sites.items()))
+        part = replace(ULX3S.ecp5, device="12k")
+        args = ([folder / "counter.sv"], "counter", folder, folder, "counter.lpf", "counter.bit", part, 50.0, 1)
+        found.append((nextpnr.place_and_route(*args), (folder / "counter.bit").read_bytes()))
+    assert found[0] == found[1]
+    placed, data = found[0]
+    assert bytes.fromhex("21111043") in data  # IDCODE of the LFE5U-12 (FPGA-TN-02039)
+    assert placed.fmax_mhz > 50 and placed.used["ff"] == 8 and set(placed.used) == set(nextpnr.COUNTED.values())
 
 
-def test_a_clock_that_is_not_met_is_lowered_to_one_that_is(tmp_path: Path) -> None:
-    graph, folds = small()
+def test_a_network_becomes_a_bitstream(tmp_path: Path) -> None:
+    node = Node("op", BinaryDense(signs(7, 4, 16)), ("x",), "y")
+    graph, folds = Graph("x", IntType((16,), -1, 1, 2), [node], "y"), {"op": Fold("unrolled", family="ecp5")}
     rtl.lower(graph, folds, tmp_path / "rtl")
-    result = ecp5.bitstream(graph, folds, replace(ULX3S, clock_mhz=375), tmp_path)
-    assert 75 <= result["clock_mhz"] <= result["fmax_mhz"] < 375 and len(result["attempts"]) == 2
+    result = ecp5.bitstream(graph, folds, ULX3S, tmp_path)
+    assert bytes.fromhex("41113043") in (tmp_path / "ecp5" / "edgeq.bit").read_bytes()  # LFE5U-85
+    assert result["fmax_mhz"] >= result["clock_mhz"] == 75 and len(result["attempts"]) == 1
+    assert 0 < result["used"]["lut4"] < result["available"]["lut4"] == 83640 and result["used"]["ebr"] == 1
+
+
+def test_a_clock_that_is_not_met_is_lowered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the fastest of the PLL that the attempt before met, in the top, in the driver and in the report; or it is refused."""
+    graph, folds = test_board.image()
+    rtl.lower(graph, folds, tmp_path / "rtl")
+    placed = nextpnr.Placed(70.0, {}, {}, {})
+    monkeypatch.setattr(nextpnr, "place_and_route", lambda *args: (args[3] / args[5]).write_bytes(b"") or placed)
+    result = ecp5.bitstream(graph, folds, ULX3S, tmp_path)
+    assert result["attempts"] == ["75 MHz asked, 70.00 reached", "70 MHz asked, 70.00 reached"] and result["clock_mhz"] == 70
+    assert 'PIN_CLKOP = "70"' in (tmp_path / "ecp5" / "rtl" / "eq_board.sv").read_text()
+    assert json.loads((tmp_path / "driver" / "interface.json").read_text())["clock_mhz"] == 70
+    monkeypatch.setattr(nextpnr, "place_and_route", lambda *args: replace(placed, fmax_mhz=0.9 * args[7]))
+    with pytest.raises(EdgeqError, match=r"met no clock: 75 MHz asked, 67.50 reached; .* asked"):
+        ecp5.bitstream(graph, folds, ULX3S, tmp_path)
+
+
+def test_what_nextpnr_refuses_is_an_error(tmp_path: Path) -> None:
+    """No pins, and more than the part has."""
+    (tmp_path / "counter.sv").write_text(COUNTER)
+    (tmp_path / "none.lpf").write_text("")
+    assert ULX3S.ecp5
+    with pytest.raises(EdgeqError, match="nextpnr_ecp5 failed: ERROR"):
+        nextpnr.place_and_route(
+            [tmp_path / "counter.sv"], "counter", tmp_path, tmp_path, "none.lpf", "counter.bit", ULX3S.ecp5, 50.0, 1
+        )
+
+
+def test_a_board_without_open_tools_is_refused(tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli, ["synth", str(tmp_path), "--board", "ultra96", "--bitstream", "-o", str(tmp_path / "out")])
+    assert isinstance(done.exception, EdgeqError) and "--board ulx3s" in str(done.exception)
