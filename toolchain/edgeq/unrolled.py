@@ -34,6 +34,8 @@ SMALL = 1 << 12
 """Weights of a layer up to which it may be smallest without a tree."""
 EARLY = 5
 """Inputs a channel from which on it takes fewer registers to hold counted terms than to hold the inputs."""
+SAMPLED = 32
+"""Channels whose plans an estimate is made of."""
 MARGIN = 4
 """LUT levels before its parent's word by which a channel wants common partial sums: its counters take about as many."""
 
@@ -92,29 +94,32 @@ class _Program:
         return set(self.tree.parent.tolist()) - {-1}
 
     def luts(self, compare: bool) -> float:
-        """By the plans alone, within a few percent of what is built."""
+        """By the plans alone, within a few percent of what is built; of many channels, by some of them."""
+        channels, inner = len(self.tree.weight), self.inner
+        some = sorted({c * channels // SAMPLED for c in range(SAMPLED)}) if channels > SAMPLED else range(channels)
+        sums = sum(self._row_luts(c, c in inner, compare) for c in some) * channels / len(some)
+        return sums + sum(self._row_luts(c, True, compare) for c in range(channels, len(self.rows)))
+
+    def _row_luts(self, c: int, inner: bool, compare: bool) -> float:
+        """Of a channel or a common part. inner: its sum is wanted, not only compared."""
         channels, terms = self.tree.weight.shape
         width = max(2, accumulator_width(terms) - 1)
-        total, inner = 0.0, self.inner
-        for c, row in enumerate(self.rows):
-            heights = [0] * width
-            heights[0] = len(row.terms)
-            for part, _ in row.parts:
-                for j in range(min(width, self.rows[part].count.bit_length())):
-                    heights[j] += 1
-            if c >= channels:
-                total += plan(tuple(heights[: row.count.bit_length()]), 0).luts
-                continue
-            root = self.tree.parent[c] < 0
-            if not root:
-                heights = [0, *heights[:-1]]
-            if compare and c not in inner:
-                some = (1 << width) // 3  # a constant of average cost
-                total += plan(tuple(h + (not root) for h in heights), some, False, True).luts
-            else:
-                constant = 0 if compare else -((row.count + 1) // 2) if root else -row.count
-                total += plan(tuple(heights), constant, not root).luts + 2 * compare
-        return total
+        row = self.rows[c]
+        heights = [0] * width
+        heights[0] = len(row.terms)
+        for part, _ in row.parts:
+            for j in range(min(width, self.rows[part].count.bit_length())):
+                heights[j] += 1
+        if c >= channels:
+            return plan(tuple(heights[: row.count.bit_length()]), 0).luts
+        root = self.tree.parent[c] < 0
+        if not root:
+            heights = [0, *heights[:-1]]
+        if compare and not inner:
+            constant = (1 << width) // 3  # of average cost
+            return plan(tuple(h + (not root) for h in heights), constant, False, True).luts
+        constant = 0 if compare else -((row.count + 1) // 2) if root else -row.count
+        return plan(tuple(heights), constant, not root).luts + 2 * compare
 
 
 @dataclass(frozen=True)
