@@ -228,7 +228,7 @@ module eq_mvu #(
       always_ff @(posedge clk_i) acc_q <= start2 + signed'(sums[p*AccBits +: AccBits]);
     end else begin : gen_sum
       always_ff @(posedge clk_i) begin
-        if (valid2) acc_q <= (first2 ? start2 : acc_q) + signed'(sums[p*AccBits +: AccBits]);
+        if (valid2) acc_q <= signed'(sums[p*AccBits +: AccBits]) + (first2 ? start2 : acc_q);
       end
     end
     assign accs[p*AccBits +: AccBits] = acc_q;

@@ -97,6 +97,7 @@ module eq_post #(
         .OutBits(OutBits)
       ) u_threshold (
         .clk_i,
+        .enable_i({valid_q[0], valid_i}),
         .x_i,
         .params_i(params),
         .y_o

@@ -21,6 +21,8 @@ module eq_threshold #(
 ) (
   /// Clock.
   input  logic                       clk_i,
+  /// x is there, and x of the cycle before was: elsewhere the registers rest.
+  input  logic [1:0]                 enable_i,
   /// x, lane 0 lowest.
   input  logic [Lanes*InBits-1:0]    x_i,
   /// Parameters, in the cycle of x.
@@ -43,7 +45,9 @@ module eq_threshold #(
       logic signed [ThresholdBits-1:0] threshold;
       assign threshold = params_i[i*ParamBits + k*ThresholdBits +: ThresholdBits];
       // A falling lane counts the thresholds that are not reached: Levels - n of them.
-      always_ff @(posedge clk_i) reached_q[k] <= (ThresholdBits'(x) >= threshold) ^ params_i[i*ParamBits + ParamBits - 1];
+      always_ff @(posedge clk_i) begin
+        if (enable_i[0]) reached_q[k] <= (ThresholdBits'(x) >= threshold) ^ params_i[i*ParamBits + ParamBits - 1];
+      end
     end
 
     eq_popcount #(
@@ -53,11 +57,11 @@ module eq_threshold #(
       .count_o(count)
     );
     if (Bipolar) begin : gen_bipolar
-      always_ff @(posedge clk_i) y_q <= count;
+      always_ff @(posedge clk_i) if (enable_i[1]) y_q <= count;
     end else begin : gen_integer
       localparam logic [OutBits-1:0] BaseCode = OutBits'(Base);
       localparam logic [OutBits-1:0] StepCode = OutBits'(Step);
-      always_ff @(posedge clk_i) y_q <= BaseCode + StepCode * OutBits'(count);
+      always_ff @(posedge clk_i) if (enable_i[1]) y_q <= BaseCode + StepCode * OutBits'(count);
     end
     assign y_o[i*OutBits +: OutBits] = y_q;
   end

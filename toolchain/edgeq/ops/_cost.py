@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 CONTROL = Cost(lut=40, ff=40)
 """Handshake, counters and credits of one operator."""
-LUT_PER_XNOR = 1.9
-"""XNOR of variable bits and its share of a popcount of LUT6 compressors."""
+LUT_PER_XNOR, LUT_PER_COUNT = 2.1, 3
+"""eq_equal_count: XNOR of variable bits and a popcount; Yosys counts 60, 81, 102 and 135 LUT for 27, 36, 48 and 64 bits."""
+LUT_PER_SUM_BIT = 1.5
+"""An accumulator and what clears it."""
 MUX_INPUTS_PER_LUT = 2.5
 LOAD_INPUTS_PER_LUT = 2.0
 """Where a word count is no power of two: 273 LUT for 28 words of 21 bits, 1,175 for 30 of 77."""
@@ -113,7 +115,7 @@ def layer(
     weight_bits = 1 if np.all(np.abs(rows) == 1) else max(1, signed_bits(lo, hi) - (lo >= 0))
     weights = memory_cost(pe * simd * weight_bits, count, rom=True, block=fold.block)
     if binary:
-        dot = Cost(lut=pe * simd * LUT_PER_XNOR, ff=pe * 8 + simd)
+        dot = Cost(lut=pe * (simd * LUT_PER_XNOR + LUT_PER_COUNT), ff=pe * 8 + simd)
     elif weight_bits == 1:
         dot = Cost(lut=2 * pe * simd * value_bits(x), ff=1.5 * pe * simd * value_bits(x))
     else:
@@ -124,7 +126,9 @@ def layer(
     spans = max(1, pe * groups // channels)
     select = Cost(lut=spans * simd * x.width * (slices - 1) / MUX_INPUTS_PER_LUT, ff=spans * simd * x.width)
     patches = fifo(patch_bits, PATCH_FIFO) if geometry and count > 1 else Cost()
-    tail = post(op.post, bits, accumulator, pe, channels // pe) + Cost(lut=pe * bits, ff=pe * bits + channels * y.width)
+    tail = post(op.post, bits, accumulator, pe, channels // pe) + Cost(
+        lut=pe * bits * LUT_PER_SUM_BIT, ff=pe * bits + channels * y.width
+    )
     return front + patches + select + weights + dot + tail + fifo(channels * y.width, max(4, 12 // count + 2)) + CONTROL
 
 
@@ -134,7 +138,7 @@ def delta(made: Program, bits: int, classes: int) -> Cost:
     count = made.layout.full.sum(axis=1).max().item().bit_length()
     lane = Cost(lut=8 / BANKS_PER_RAM + LUT_PER_XNOR, ff=2)
     select = Cost(lut=lanes * (words - 1) / LOAD_INPUTS_PER_LUT)
-    sums = Cost(lut=2 * count, ff=3 * count)
+    sums = Cost(lut=2 * count + LUT_PER_COUNT, ff=3 * count)
     finish = Cost(lut=3 * bits, ff=4 * bits + 2 * count) + memory_cost(bits, made.slots.size)
     tables = memory_cost(made.code_width, made.cycles, rom=True) + memory_cost(made.slot_width(bits), made.slots.size, rom=True)
     if classes > 1:
