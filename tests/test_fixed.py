@@ -42,10 +42,14 @@ from edgeq.train import (
     FixedPReLU,
     Formats,
     KHot,
+    Recipe,
     Ternary,
     binary_points,
     calibrate,
     convert,
+    fit,
+    load_packed,
+    parameter_groups,
     quantizers,
 )
 from edgeq.train.codings import digit_count
@@ -453,6 +457,22 @@ def test_networks_are_exported_exactly(seed: int, tmp_path: Path) -> None:
     for engine, result in found.items():
         assert (result["mismatches"], result["near_ties"]) == (0, 0), (engine, result)
     assert found["pytorch"]["values"] > 5000
+
+
+def test_training_and_files_keep_points(tmp_path: Path) -> None:
+    """The training loop moves points, faster than weights; a packed file gives the same outputs."""
+    net = trained(2)
+    before = binary_points(net)
+    x = torch.randn(64, 3, 6, 6, generator=torch.Generator().manual_seed(0)) * 0.4
+    fit(net, x, torch.arange(64) % 5, Recipe(epochs=3, batch=16, rate=0.02), checkpoint=tmp_path / "net.npz")
+    moved = [name for name, point in binary_points(net).items() if point != before[name]]
+    assert 0 < len(moved) < len(before)
+    points = parameter_groups(net, 0.5)[1]
+    assert (points["lr"], points["weight_decay"], len(points["params"])) == (5.0, 0.0, len(before))
+    fresh = Net(2).eval()
+    load_packed(fresh, tmp_path / "net.npz")
+    assert torch.equal(fresh(x), net(x))
+    assert binary_points(fresh) == binary_points(net)
 
 
 def test_a_changed_point_is_found(tmp_path: Path) -> None:

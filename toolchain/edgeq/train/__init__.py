@@ -4,7 +4,7 @@ from edgeq.fixed_point import FixedPoint
 from edgeq.train.binary import BinaryAct, BinaryConv2d, BinaryLinear, set_progress
 from edgeq.train.codings import DenseShift, KHot, Ternary
 from edgeq.train.convert import Formats, convert
-from edgeq.train.fixed import binary_points, calibrate, quantizers
+from edgeq.train.fixed import binary_points, calibrate, parameter_groups, quantizers
 from edgeq.train.fixed_layers import (
     FixedAct,
     FixedAdd,
@@ -47,6 +47,7 @@ __all__ = [
     "convert",
     "fit",
     "load_packed",
+    "parameter_groups",
     "quantizers",
     "save_packed",
     "set_progress",

@@ -152,6 +152,20 @@ def quantizers(module: nn.Module) -> Iterator[tuple[str, FixedQuant]]:
             yield name, part
 
 
+def parameter_groups(module: nn.Module, rate: float, point_rate: float = 10.0) -> list[dict[str, Any]]:
+    """Groups for a torch optimizer: binary points learn `point_rate` times as fast as the rest, and never decay.
+
+    A point is rounded to an integer, so what moves a weight from code to code hardly moves it.
+    """
+    points = [part.integer for _, part in quantizers(module)]
+    known = {id(point) for point in points}
+    groups = [
+        {"params": [p for p in module.parameters() if id(p) not in known], "lr": rate},
+        {"params": points, "lr": rate * point_rate, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
 def binary_points(module: nn.Module) -> dict[str, str]:
     """The format of every fixed-point quantizer in `module` as it is now: {name: "8 bits, 5 after the point"}."""
     return {name: f"{part.kind.bits} bits, {part.point} after the point" for name, part in quantizers(module)}
