@@ -48,7 +48,8 @@ def memory_cost(width: int, depth: int, rom: bool = False, block: bool = False) 
     if depth <= 1 and rom:
         return Cost()
     if depth <= LUT_RAM_DEPTH and not block:
-        return Cost(lut=min(width, 1 << depth)) if rom else Cost(lut=ceil(depth / 32) * width * 8 / 14)
+        different = min(width, 1 << depth)
+        return Cost(lut=different, ff=different) if rom else Cost(lut=ceil(depth / 32) * width * 8 / 14)
     whole = min(ceil(depth / rows) * ceil(width / bits) for rows, bits in RAMB36)
     halves = min(ceil(2 * depth / rows) * ceil(width / bits) / 2 for rows, bits in RAMB36[1:])  # a RAMB18 is 36 bits wide
     return Cost(bram36=min(whole, halves))
