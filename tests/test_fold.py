@@ -177,6 +177,8 @@ def test_a_report_over_the_budget_is_refused() -> None:
     rows = [{"name": "a", "lut": 900}]
     result = {"board": "b", "operators": rows, "total": {"lut": 900}, "budget": {"lut": 900}, "carry8": {"used": 7, "budget": 7}}
     refuse_over_budget(result, graph)
+    with pytest.raises(EdgeqError, match="900 lut of 900, and its shell 1"):
+        refuse_over_budget(result | {"shell": {"lut": 1}}, graph)
     with pytest.raises(EdgeqError, match="900 lut of 800"):
         refuse_over_budget(result | {"budget": {"lut": 800}}, graph)
     with pytest.raises(EdgeqError, match="7 CARRY8 of 6"):

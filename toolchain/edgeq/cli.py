@@ -422,6 +422,9 @@ def print_report(result: dict[str, Any]) -> None:
         "",
         "",
     )
+    if shell := result.get("shell"):
+        amounts = (f"{shell[n]:,g}" if n == "bram36" else f"{shell[n]:,}" for n in names)
+        table.add_row("AXI shell", "", "around it", "", "", *amounts, shell["source"], "")
     use = [f"{total[n] / budget[n]:.0%}" if budget[n] else "-" for n in names]
     table.add_row(f"use of {result['board']}", "", "", "", "", *use, "", "")
     console = stdout()

@@ -242,6 +242,9 @@ def synth(
                 lower_ecp5.lower(graph, folds, board, made)
         with ui.stage("estimating resources"):
             result = report(graph, folds, board, design, made / "rtl", estimate)
+            if board.vivado:
+                cost, by = lower_board.shell_cost(graph, folds, board, made, estimate)
+                result["shell"] = {**cost.asdict(), "source": by}
         refuse_over_budget(result, graph)
         if bitstream:
             with ui.stage("synthesis, place and route, bitstream"):
@@ -298,11 +301,13 @@ def explore(
 
 def refuse_over_budget(result: dict[str, Any], graph: Graph) -> None:
     """Raises EdgeqError where the report says that the network does not fit its board."""
-    over = [name for name, most in result["budget"].items() if result["total"][name] > most]
+    shell = result.get("shell", {})
+    over = [name for name, most in result["budget"].items() if result["total"][name] + shell.get(name, 0) > most]
     if over:
         largest = max(result["operators"], key=lambda row: row[over[0]])
+        beside = f", and its shell {shell[over[0]]:,}" if over[0] in shell else ""
         raise EdgeqError(
-            f"by the estimate the network needs {result['total'][over[0]]:,} {over[0]} of {result['budget'][over[0]]:,}; "
+            f"by the estimate the network needs {result['total'][over[0]]:,} {over[0]} of {result['budget'][over[0]]:,}{beside}; "
             f"this operator {largest[over[0]]:,}",
             where=graph.source_of(largest["name"]),
             fix="a smaller --max-util",
