@@ -1,7 +1,7 @@
 """RTL regression of one network by 4 worker processes, by 2 and by 1 (no Dask), in turns; then by 4 of which one is killed.
 
-The network is examples/mnist `cnn`, folded; the frames are random. Results must be equal but for their rates. Run it on a machine
-that does nothing else, or read its load beside the figures.
+BUILD is a folder that `edgeq synth` wrote; the frames are random. Results must be equal but for their rates. Run it on a machine that
+does nothing else, or read its load beside the figures.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import statistics
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -20,26 +19,10 @@ import psutil
 from common import json_option, show
 
 from edgeq import flow
-from edgeq.board import board
-from edgeq.folding import Target
 from edgeq.ui import Ui
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "mnist"
 WORKERS = (1, 2, 4)
 KILLED = 4
-
-
-def build(folder: Path, fps: float) -> Path:
-    """The network exported and built in `folder`."""
-    source, ui = f"{EXAMPLE / 'model.py'}:cnn", Ui()
-    flow.export(
-        source, folder / "export", weights=EXAMPLE / "cnn.npz", input_shape=(1, 1, 28, 28), input_type=None, samples=20, seed=0,
-        data=None, force=False, ui=ui,
-    )  # fmt: skip
-    flow.synth(
-        folder / "export", board("ultra96"), folder / "build", target=Target(fps=fps), estimate="model", force=False, ui=ui
-    )
-    return folder / "build"
 
 
 def regression(folder: Path, frames: int, workers: int) -> tuple[dict[str, Any], float]:
@@ -63,31 +46,30 @@ def kill_one(after: float, killed: list[int]) -> None:
 
 
 @click.command(help=__doc__)
-@click.option("--frames", default=4000, show_default=True)
-@click.option("--fps", default=50000.0, show_default=True, help="Rate that the network is folded for.")
+@click.argument("build", type=click.Path(path_type=Path))
+@click.option("--frames", default=20000, show_default=True)
 @click.option("--rounds", default=3, show_default=True)
 @json_option
-def main(frames: int, fps: float, rounds: int, json_file: Path | None) -> None:
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = build(Path(scratch), fps)
-        expected, _ = regression(folder, 100, 1)  # compiles
-        assert expected["engines"]["rtl"]["mismatches"] == 0
-        expected, _ = regression(folder, frames, 1)
-        load = [os.getloadavg()[0]]
-        seconds: dict[int, list[float]] = {workers: [] for workers in WORKERS}
-        for _ in range(rounds):
-            for workers, spent in seconds.items():
-                found, took = regression(folder, frames, workers)
-                assert found == expected, workers
-                spent.append(took)
-            load.append(os.getloadavg()[0])
-        killed: list[int] = []
-        killer = threading.Thread(target=kill_one, args=(statistics.median(seconds[KILLED]) / 2, killed))
-        killer.start()
-        found, took = regression(folder, frames, KILLED)
-        killer.join()
-        assert killed, "the run was over before a worker could be killed"
-        assert found == expected
+def main(build: Path, frames: int, rounds: int, json_file: Path | None) -> None:
+    regression(build, 100, 1)  # compiles
+    expected, _ = regression(build, frames, 1)
+    assert expected["engines"]["rtl"]["mismatches"] == 0
+    load: list[float] = []
+    seconds: dict[int, list[float]] = {workers: [] for workers in WORKERS}
+    for _ in range(rounds):
+        load.append(os.getloadavg()[0])
+        for workers, spent in seconds.items():
+            found, took = regression(build, frames, workers)
+            assert found == expected, workers
+            spent.append(took)
+            click.echo(f"{workers} workers: {took:.1f} s, load {os.getloadavg()[0]:.1f}", err=True)
+    killed: list[int] = []
+    killer = threading.Thread(target=kill_one, args=(statistics.median(seconds[KILLED]) / 2, killed))
+    killer.start()
+    found, took = regression(build, frames, KILLED)
+    killer.join()
+    assert killed, "the run was over before a worker could be killed"
+    assert found == expected
     one = statistics.median(seconds[1])
     rows = [
         {"workers": str(workers), "seconds": statistics.median(spent), "frames/s": frames / statistics.median(spent),
@@ -99,7 +81,7 @@ def main(frames: int, fps: float, rounds: int, json_file: Path | None) -> None:
          "fastest": took, "slowest": took, "same result": "yes"}
     )  # fmt: skip
     show(
-        f"RTL regression, {frames:,} frames of examples/mnist cnn", rows, json_file, cores=os.cpu_count() or 1,
+        f"RTL regression of {build.name}, {frames:,} random frames", rows, json_file, cores=os.cpu_count() or 1,
         cycles_per_frame=expected["engines"]["rtl"]["cycles_per_frame"], load_between_rounds=[round(x, 1) for x in load],
         seconds_of_each_run={str(workers): [round(s, 1) for s in spent] for workers, spent in seconds.items()},
     )  # fmt: skip

@@ -323,7 +323,7 @@ def _work(function: Callable[..., Any], item: Any, name: str, folder: Path | dic
     global _worker
     _worker = True
     if fingerprint() != wanted:
-        fix = "install the same edgeq on every machine"
+        fix = "install the same edgeq on every machine, and leave it as it is while a command runs"
         raise EdgeqError("this worker's edgeq has other files than the client's, though the version is the same", fix=fix)
     if folder is None:
         return function(item)
