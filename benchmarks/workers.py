@@ -1,7 +1,7 @@
 """RTL regression of one network by 4 worker processes, by 2 and by 1 (no Dask), in turns; then by 4 of which one is killed.
 
-BUILD is a folder that `edgeq synth` wrote; the frames are random. Results must be equal but for their rates. Run it on a machine that
-does nothing else, or read its load beside the figures.
+BUILD is a folder that `edgeq synth` wrote; the frames are random. Results must be equal but for their rates. Run it on a machine
+that does nothing else, or read its load beside the figures.
 """
 
 from __future__ import annotations
