@@ -164,7 +164,7 @@ def test_simulation_does_not_depend_on_workers(
     np.savez(tmp_path / "data.npz", x=input_floats(graph, codes[order]), y=expected[order].argmax(axis=1))
     results = []
     for cycles, where in ((1 << 20, {"workers": 1}), (1 << 10, {"workers": 2}), (1 << 11, {"scheduler": address}), (1 << 10, {})):
-        monkeypatch.setitem(regression.CHUNK_CYCLES, "rtl", cycles)
+        monkeypatch.setitem(regression.CHUNK_CYCLES, "rtl", (cycles, cycles))
         results.append(sim(wrong, tmp_path / "data.npz", **where))
     found = results[0]["engines"]["rtl"]
     assert found["mismatches"] == (engine.run(codes[order]) != expected[order]).sum()
@@ -183,7 +183,7 @@ def test_simulation_does_not_depend_on_workers(
 def test_a_constant_output_is_one_of_the_whole_set(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ReferenceEngine, "run", lambda self, x: (x[:, :, 0, :1] > 0).astype(np.int64).reshape(len(x), 1))
     monkeypatch.setattr(VerilatorEngine, "run", lambda self, x, stalls, trace: ReferenceEngine.run(self, x))  # type: ignore[arg-type]
-    monkeypatch.setitem(regression.CHUNK_CYCLES, "rtl", 0)
+    monkeypatch.setitem(regression.CHUNK_CYCLES, "rtl", (0, 0))
     signs = np.ones((8, 1, 6, 6), np.float32)
     np.savez(tmp_path / "same.npz", x=signs)
     with pytest.raises(EdgeqError, match="constant over 8 frames"):
@@ -191,6 +191,14 @@ def test_a_constant_output_is_one_of_the_whole_set(folder: Path, tmp_path: Path,
     signs[4:] = -1  # every chunk of 4 frames has a constant output
     np.savez(tmp_path / "differ.npz", x=signs)
     assert sim(folder / "build", tmp_path / "differ.npz")["engines"]["rtl"]["mismatches"] == 0
+
+
+@pytest.mark.parametrize(
+    ("frames", "cycles", "size"),
+    [(100, 4096, 16), (100, 8192, 8), (10000, 8192, 64), (100, 1, 2048), (10000, 1, 2048), (20000, 1024, 512), (5, 1 << 30, 4)],
+)
+def test_the_size_of_a_chunk(frames: int, cycles: int, size: int) -> None:
+    assert regression.chunk_frames(frames, cycles, ("hls", "rtl")) == size
 
 
 def test_a_trace_is_of_one_simulation(folder: Path, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Whole data sets through the engines: chunks of frames as tasks, and what they find merged exactly.
 
-How many frames a chunk has depends on the network alone, never on the workers, and so does what is found: the first difference is
-that of the first frame, a chunk's random stalls are seeded by its number, and batches of float engines begin at the same frames.
+How many frames a chunk has depends on the network and the number of frames, never on the workers, and so does what is found: the
+first difference is that of the first frame, a chunk's random stalls are seeded by its number, and batches of float engines begin
+at the same frames.
 """
 
 from __future__ import annotations
@@ -35,8 +36,10 @@ from edgeq.verify import BATCH, Engines, Part, classified, compare, merged
 
 VERIFY_FRAMES = 128
 """Of a chunk, or the least number above it that has whole batches."""
-CHUNK_CYCLES = {"hls": 1 << 17, "rtl": 1 << 17, "board": 1 << 14}
-"""Of a chunk, by the cycle model: a second of simulation at most, and less than the start of a simulator at the least."""
+CHUNK_CYCLES = {"hls": (1 << 16, 1 << 19), "rtl": (1 << 16, 1 << 19), "board": (1 << 11, 1 << 14)}
+"""Of a chunk at least and at most, by the cycle model: more than the start of a simulator costs, a few seconds of simulation."""
+CHUNKS = 16
+"""As many are aimed at, between these."""
 SIM_FRAMES = (4, 2048)
 READS = {"hls": ("hls",), "rtl": ("rtl",), "board": ("rtl", "driver", "vivado/rtl", f"{SERIAL}/rtl")}
 """What each engine needs of a build."""
@@ -154,8 +157,7 @@ def simulate(
     names = (integer, *dict.fromkeys(name for engine in engines for name in READS[engine]))
     runs, items, folders, counts = [], [], [], []
     for build in builds:
-        size = min(CHUNK_CYCLES[name] for name in engines) // max(build.cycles, 1)
-        size = len(build.frames.codes) if trace else max(SIM_FRAMES[0], min(SIM_FRAMES[1], size))
+        size = len(build.frames.codes) if trace else chunk_frames(len(build.frames.codes), build.cycles, engines)
         runs.append(Run(integer, engines, build.beat, stalls, trace, secrets.token_hex(8)))
         chunks = list(build.frames.chunks(build.graph, size))
         items += [(runs[-1], number, chunk) for number, chunk in enumerate(chunks)]
@@ -167,6 +169,13 @@ def simulate(
     title = f"{' and '.join(engines)}: running {sum(len(build.frames.codes) for build in builds):,} frames"
     found = iter(_timed(_simulate, items, folders, title, scheduler, workers, ui))
     return [_summary(merged(islice(found, n), b.graph.output)) for b, n in zip(builds, counts, strict=True)]
+
+
+def chunk_frames(frames: int, cycles: int, engines: tuple[str, ...]) -> int:
+    """Frames of a chunk to simulate, of so many frames of so many cycles each."""
+    least, most = (min(CHUNK_CYCLES[name][k] for name in engines) // max(cycles, 1) for k in (0, 1))
+    size = min(max(least, -(-frames // CHUNKS)), most)
+    return max(SIM_FRAMES[0], min(SIM_FRAMES[1], size))
 
 
 def _compile(run: Run, folder: Path) -> None:
