@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from edgeq import axi
 from edgeq.board import Board, boards
+from edgeq.cells import FAMILIES
 from edgeq.cli import cli
 from edgeq.driver import BoardError, Network, Stream
 from edgeq.engines import yosys
@@ -58,6 +59,7 @@ def vector() -> tuple[Graph, dict[str, Fold]]:
 def build(folder: Path, network: Callable[[], tuple[Graph, dict[str, Fold]]], board: Board = ULTRA96) -> Graph:
     """What `edgeq synth` writes of the network for the board; the golden vectors are FRAMES random frames."""
     graph, folds = network()
+    folds = {name: replace(fold, family=board.family) for name, fold in folds.items()}
     rtl.lower(graph, folds, folder / "rtl")
     lower_board.lower(graph, folds, board, folder)
     codes = graph.input_type.random(np.random.default_rng(0), FRAMES)
@@ -344,7 +346,8 @@ def test_the_tcl_of_each_board(name: str, board_files: bool, tmp_path: Path) -> 
     assert added and all(Path(path).is_file() for path in added)
     copied = {Path(path).name: Path(path).read_text() for path in added if path.endswith("v")}
     for path in lower_board.board_sources(tmp_path):
-        assert copied.pop(path.name) == "`define EQ_LUT6\n" + path.read_text()
+        defined = "".join(f"`define {macro}\n" for macro in FAMILIES[board.family].macros)
+        assert copied.pop(path.name) == defined + path.read_text()
     assert not copied
     cells = {words[-1] for words in vivado.called("create_bd_cell")}
     assert cells == {"edgeq", "dma", "ps", "resets", "control", "data"}
@@ -373,7 +376,7 @@ def test_a_name_that_would_need_quotes_stays_out(tmp_path: Path) -> None:
 
 def test_boards_are_whole() -> None:
     names = {b.name for b in boards()}
-    assert {"ultra96v1", "ultra96v2", "zcu104", "kv260"} <= names
+    assert {"ultra96v1", "ultra96v2", "zcu104", "kv260", "pynqz2", "ulx3s"} <= names
     for b in boards():
         assert b.clock_mhz > 0 and b.budget.lut and b.budget.ff
         assert b.vivado is None or b.vivado.processor in ("zynqmp", "zynq7")

@@ -20,12 +20,13 @@ from edgeq.cli import cli
 from edgeq.engines import nextpnr, yosys
 from edgeq.engines.reference import ReferenceEngine
 from edgeq.engines.serial_board import SerialBoardEngine, SimulatedPort
-from edgeq.engines.verilator import Tools
+from edgeq.engines.verilator import Tools, VerilatorEngine
 from edgeq.errors import EdgeqError
 from edgeq.fold import Fold
 from edgeq.graph import Graph, IntType, Node
 from edgeq.lower import ecp5, rtl
 from edgeq.ops.binary_dense import BinaryDense
+from edgeq.ops.threshold import Threshold
 from edgeq.unrolled import Compare, unrolled_sv
 
 ULX3S = board("ulx3s")
@@ -180,6 +181,22 @@ def test_a_7_series_chain_has_one_fabric_input_at_its_start(tmp_path: Path) -> N
     text = unrolled_sv("layer", signs(3, 8, 64), family="xc7").text
     assert set(re.findall(r"\.CYINIT\((.*?)\)", text)) <= {"1'b0", "1'b1"}
     assert all(re.fullmatch(r"1'b0|co\d+\[[37]\]", ci) for ci in re.findall(r"\.CI\((.*?)\)", text))
+
+
+def test_a_7_series_network_is_simulated_with_its_own_primitives(tmp_path: Path) -> None:
+    """LUT RAM of a layer along its tree, CARRY4 of an unrolled one, as build.tcl has them read: values equal the reference's."""
+    sign = Threshold(np.zeros((24, 1), np.int64), np.zeros(24, np.int64), -1, 2)
+    first = Node("first", BinaryDense(signs(1, 24, 120), sign), ("x",), "v")
+    graph = Graph("x", IntType((120,), -1, 1, 2), [first, Node("second", BinaryDense(signs(2, 10, 24)), ("v",), "y")], "y")
+    tree = next(fold for fold in first.op.folds(graph.input_type) if fold.mode == "tree")
+    rtl.lower(graph, {"first": replace(tree, family="xc7"), "second": Fold("unrolled", family="xc7")}, tmp_path)
+    sources = {path: path.read_text() for path in tmp_path.glob("*.sv")}
+    assert any("RAM64M u_ram" in text for text in sources.values()) and any("CARRY4" in text for text in sources.values())
+    for path, text in sources.items():
+        path.write_text("`define EQ_XC7\n" + text)
+    engine = VerilatorEngine(tmp_path, graph.input_type, graph.types()["y"], lut6=True)
+    x = graph.input_type.random(np.random.default_rng(0), 200)
+    assert np.array_equal(engine.run(x, stalls=1), ReferenceEngine(graph).run(x))
 
 
 COUNTER = """module counter (input logic clk_i, output logic [7:0] led_o);

@@ -1,6 +1,7 @@
 // Banks of LUT RAM, a bit wide, that are written together and read each at an address of its own: in a cycle every lane takes
 // another term of a patch. Words that are never written stay 0. Two bodies, equal by construction: registers, and with
-// EQ_LUT6 the primitive RAM64M8, seven banks in eight LUTs (inferred, a bank would take two).
+// EQ_LUT6 the primitive RAM64M8, seven banks in eight LUTs (inferred, a bank would take two), or with EQ_XC7 too RAM64M, three
+// in four.
 // Latency: a word can be read in the cycle after its write; reads are combinational.
 module eq_gather #(
   /// Banks.
@@ -27,20 +28,46 @@ module eq_gather #(
   end
 
 `ifdef EQ_LUT6
-  localparam int unsigned Rams = (Lanes + 6) / 7;
-  logic [7*Rams-1:0] wdata, rdata;
-  logic [7*Rams*6-1:0] raddr;
+`ifdef EQ_XC7
+  localparam int unsigned Banks = 3;
+`else
+  localparam int unsigned Banks = 7;
+`endif
+  localparam int unsigned Rams = (Lanes + Banks - 1) / Banks;
+  logic [Banks*Rams-1:0] wdata, rdata;
+  logic [Banks*Rams*6-1:0] raddr;
   logic unused;
-  assign wdata = (7 * Rams)'(wdata_i);
+  assign wdata = (Banks * Rams)'(wdata_i);
   assign rdata_o = rdata[Lanes-1:0];
   assign unused = ^rdata;
-  for (genvar l = 0; l < 7 * Rams; l++) begin : gen_lane
+  for (genvar l = 0; l < Banks * Rams; l++) begin : gen_lane
     if (l < Lanes) begin : gen_used
       assign raddr[6*l +: 6] = 6'(raddr_i[l*AddrBits +: AddrBits]);
     end else begin : gen_none
       assign raddr[6*l +: 6] = '0;
     end
   end
+`ifdef EQ_XC7
+  for (genvar r = 0; r < Rams; r++) begin : gen_ram
+    logic unused_d;
+    RAM64M u_ram (
+      .DOA(rdata[3*r]),
+      .DOB(rdata[3*r+1]),
+      .DOC(rdata[3*r+2]),
+      .DOD(unused_d),
+      .ADDRA(raddr[18*r +: 6]),
+      .ADDRB(raddr[18*r+6 +: 6]),
+      .ADDRC(raddr[18*r+12 +: 6]),
+      .ADDRD(6'(waddr_i)),
+      .DIA(wdata[3*r]),
+      .DIB(wdata[3*r+1]),
+      .DIC(wdata[3*r+2]),
+      .DID(1'b0),
+      .WCLK(clk_i),
+      .WE(write_i)
+    );
+  end
+`else
   for (genvar r = 0; r < Rams; r++) begin : gen_ram
     logic unused_h;
     RAM64M8 u_ram (
@@ -72,6 +99,7 @@ module eq_gather #(
       .WE(write_i)
     );
   end
+`endif
 `else
   for (genvar l = 0; l < Lanes; l++) begin : gen_lane
     logic [2**AddrBits-1:0] mem_q;

@@ -120,3 +120,39 @@ module RAM64M8 (
   assign {DOA, DOB, DOC, DOD} = {a[ADDRA], b[ADDRB], c[ADDRC], d[ADDRD]};
   assign {DOE, DOF, DOG, DOH} = {e[ADDRE], f[ADDRF], g[ADDRG], h[ADDRH]};
 endmodule : RAM64M8
+
+module CARRY4 (
+  /// carry out of each bit
+  output logic [3:0] CO,
+  /// sum
+  output logic [3:0] O,
+  /// carry in of bit 0, from another CARRY4
+  input  logic       CI,
+  /// carry in of bit 0, where CI is tied to 0
+  input  logic       CYINIT,
+  /// generated carry where S is 0
+  input  logic [3:0] DI,
+  /// propagate
+  input  logic [3:0] S
+);
+  logic [4:0] carry;
+  assign carry = {1'b0, DI} + {1'b0, S ^ DI} + 5'(CI | CYINIT);
+  assign O  = carry[3:0];
+  assign CO = {carry[4], (carry[3:1] ^ S[3:1])};
+endmodule : CARRY4
+
+module RAM64M (
+  /// the bit of each bank at its address
+  output logic       DOA, DOB, DOC, DOD,
+  /// read addresses; that of bank D is the write address of all
+  input  logic [5:0] ADDRA, ADDRB, ADDRC, ADDRD,
+  /// the bits written
+  input  logic       DIA, DIB, DIC, DID,
+  /// write clock and enable
+  input  logic       WCLK, WE
+);
+  logic [63:0] a, b, c, d;
+  initial {a, b, c, d} = '0;
+  always_ff @(posedge WCLK) if (WE) {a[ADDRD], b[ADDRD], c[ADDRD], d[ADDRD]} <= {DIA, DIB, DIC, DID};
+  assign {DOA, DOB, DOC, DOD} = {a[ADDRA], b[ADDRB], c[ADDRC], d[ADDRD]};
+endmodule : RAM64M

