@@ -477,9 +477,8 @@ def print_trees(console: Console, result: dict[str, Any]) -> None:
         table.add_row(Text(row["name"]), *(v if isinstance(v, str) else f"{v:,}" for v in values))
     console.print(table)
     carry = result["carry8"]
-    console.print(
-        f"CARRY8 of these layers: {carry['used']:,} of {carry['budget']:,}; LUT by the generator's own count; drawings in trees/"
-    )
+    chains = f"CARRY8 of these layers: {carry['used']:,} of {carry['budget']:,}; " if carry["used"] else ""
+    console.print(f"{chains}LUT6 by the generator's own count; drawings in trees/")
 
 
 def main() -> None:
