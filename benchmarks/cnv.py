@@ -70,7 +70,10 @@ def main(frames: int, board_name: str, max_util: float, json_file: Path | None) 
         found, one_seconds, cpu_seconds = timed(lambda: one.run(codes))
         halves = np.array_split(codes, 2)
         with ThreadPoolExecutor(2) as pool:
-            parts, two_seconds, _ = timed(lambda: list(pool.map(lambda part: engine().run(part), halves)))
+            pair = [engine(), engine()]
+            parts, two_seconds, _ = timed(
+                lambda: list(pool.map(lambda half: half[0].run(half[1]), zip(pair, halves, strict=True)))
+            )
     wrong = int(np.count_nonzero(found != expected)) + int(np.count_nonzero(np.concatenate(parts) != expected))
     total, budget = report["total"], report["budget"]
     rows: list[dict[str, Any]] = [
