@@ -188,6 +188,23 @@ def test_each_fifo_is_the_least_that_keeps_the_rate(seed: int) -> None:
     assert long.last_frame <= period == rate(network, {edge: 4096 for edge in depths})
 
 
+@pytest.mark.parametrize("seed", range(100, 116))
+def test_the_rate_is_that_of_a_long_run_with_any_fifos(seed: int) -> None:
+    graph = hardware_passes(varied_network(seed)[0])
+    network = Network(graph, random_folds(graph, seed))
+    rng = np.random.default_rng(seed)
+    depths = {edge: int(rng.integers(0, 4)) for edge in network.edges}
+    cycles = rate(network, depths)
+    if cycles is None:
+        with pytest.raises(EdgeqError, match="FIFOs are too small"):
+            network.simulate(depths, 1)
+        return
+    frames = 20 * cycles.denominator
+    planned = network.simulate(depths, 2 * frames)
+    ends = planned.outputs[planned.per_frame - 1 :: planned.per_frame]
+    assert ends[2 * frames - 1] - ends[frames - 1] == cycles * frames
+
+
 def test_the_rules_for_convolutions_agree_with_their_schedule() -> None:
     rng = np.random.default_rng(0)
     for _ in range(300):
