@@ -1,8 +1,8 @@
 """The exact schedule of builds against their simulated Verilog: the cycle of every beat, the rate, the FIFOs and what they save.
 
 *beats*: input and output beats compared; *off*: those that came in another cycle than the schedule says; it must be 0.
-*without*: cycles a frame by the schedule, were there no FIFO, or `stops`. *words*: needed by all FIFOs, and *frames*: words of
-frames in their place.
+*without*: cycles a frame by the schedule, were there no FIFO, or `stops`. *words*: needed by all FIFOs; *frame words*: were each
+of a frame. *seconds*: to find the depths.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def main(builds: tuple[Path, ...], frames: int, json_file: Path | None) -> None:
                 "off": int(off),
                 "without": without,
                 "words": sum(needed.values()),
-                "frames": sum(row["frame"] for row in fifos.values()),
+                "frame words": sum(row["frame"] for row in fifos.values()),
                 "seconds": seconds,
             }
         )
