@@ -102,6 +102,7 @@ class FixedQuant(nn.Module):
         super().__init__()
         self.kind, self.parameter = kind, parameter
         self.calibrating = False
+        self.settled: float | None = None
         self.integer = nn.Parameter(torch.tensor(float(kind.integer or 0)))
         self.register_buffer("ready", torch.tensor(kind.integer is not None))
         self.register_buffer("zero_point", torch.tensor(0.0), persistent=False)
@@ -112,17 +113,29 @@ class FixedQuant(nn.Module):
         """The binary point: fraction bits, W - I."""
         return point_of(self.kind, self.integer)
 
+    def settle(self) -> None:
+        """Keep the scale as a number, for an export: an exporter that traces parameters could not read it."""
+        if not self.ready and not self.parameter:
+            raise self._unknown()
+        self.settled = 2.0**-self.point
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        exporting = torch.onnx.is_in_onnx_export()
-        if not self.ready:
-            if self.parameter or self.training or self.calibrating:
-                self.start(x.detach())
-            elif exporting or x.any():
-                fix = "train it for a batch, or edgeq.train.calibrate(model, images)"
-                raise EdgeqError("an activation's binary point is not known yet", where=f"FixedQuant {self.kind}", fix=fix)
-        scale = 2.0**-self.point
-        y = exported(x, scale, self.kind) if exporting else _Cast.apply(x, self.integer, self.kind)
+        if self.settled:
+            scale = self.settled
+            y = (exported if torch.onnx.is_in_onnx_export() else _Node.apply)(x, scale, self.kind)
+        else:
+            if not self.ready:
+                if self.parameter or self.training or self.calibrating:
+                    self.start(x.detach())
+                elif x.any():
+                    raise self._unknown()
+            scale = 2.0**-self.point
+            y = _Cast.apply(x, self.integer, self.kind)
         return y, torch.tensor(scale), self.zero_point, self.bit_width
+
+    def _unknown(self) -> EdgeqError:
+        fix = "train it for a batch, or edgeq.train.calibrate(model, images)"
+        return EdgeqError("an activation's binary point is not known yet", where=f"FixedQuant {self.kind}", fix=fix)
 
     def start(self, x: Tensor) -> None:
         """Set I to what gives the least squared error on x; zeros alone say nothing, and set nothing."""
@@ -142,7 +155,7 @@ class FixedQuant(nn.Module):
             self.ready.fill_(True)
 
     def extra_repr(self) -> str:
-        return f"{self.kind}, integer bits {self.integer.item():.2f}"
+        return str(self.kind)
 
 
 def quantizers(module: nn.Module) -> Iterator[tuple[str, FixedQuant]]:
