@@ -324,7 +324,7 @@ def imported(b: Builder, output: str, folder: Path) -> tuple[Graph, Path]:
 
 @pytest.mark.parametrize(("signed", "rounding", "overflow"), FORMATS)
 def test_every_mode_is_imported_exactly(signed: bool, rounding: str, overflow: str, tmp_path: Path) -> None:
-    """All 2^9 inputs, channels of either slope and an offset, to few and to many levels, against qonnx and onnxruntime."""
+    """All 2^9 inputs, channels of either slope and an offset, to few and to many levels, against qonnx."""
     b = Builder(4)
     x = b.op("Add", b.op("Mul", b.quant("x", 0.25, 9), b.const([0.75, -1.5, 0.0, 2.0])), b.const(0.375))
     few = fixed(b, x, FixedPoint(4, None, signed, rounding, overflow), 0.5)
@@ -334,9 +334,6 @@ def test_every_mode_is_imported_exactly(signed: bool, rounding: str, overflow: s
     codes, floats = given_inputs(graph, grid)
     result = verify_qonnx(graph, path, codes, floats)
     assert (result["mismatches"], result["near_ties"]) == (0, 0), result
-    lower_onnx.save(graph, tmp_path / "int.onnx")
-    found = engines(graph, tmp_path / "int.onnx", path, None, codes[:40], floats[:40])
-    assert found["onnxruntime"]["mismatches"] == 0
 
 
 def test_sums_wider_than_every_listed_level_are_wrapped(tmp_path: Path) -> None:
