@@ -187,7 +187,8 @@ def test_a_mismatch_an_open_proof_and_place_and_route_are_told(build: Path, tmp_
              "frames": 3, "first_difference": {"operator": HOSTILE[0]}}  # fmt: skip
     report = json.loads((tmp_path / "report.json").read_text())
     placed = {"used": {"lut4": 1234}, "available": {"lut4": 83640}, "fmax_mhz": 51.25, "clock_mhz": 50.0, "seed": 1,
-              "attempts": ["80 MHz asked, 51.25 reached"], "bitstream": "ecp5/edgeq.bit"}  # fmt: skip
+              "attempts": ["80 MHz asked, 51.25 reached"], "bitstream": "ecp5/edgeq.bit", 
+              "versions": {"nextpnr": "0.11"}}  # fmt: skip
     flow.write_json(tmp_path / "report.json", report | {"place_and_route": placed, "cycles_per_frame": 12345})
     records.write(tmp_path, "sim", {"runs": [wrong]})
     layer = {"name": "n", "channels": 1, "terms": 2, "counters": 3, "adders": 4, "proved": False, "refuted": True, "reason": "R"}

@@ -17,8 +17,6 @@ PAGE_FILE = "report.html"
 TREES = "trees"
 """The folder of a build with the drawings of its spanning trees."""
 LABELS = {"lut": "LUT", "ff": "FF", "bram36": "BRAM36", "uram": "URAM", "dsp": "DSP"}
-PLACED = {"lut4": "LUT4", "ff": "FF", "ebr": "EBR", "mult18": "MULT18"}
-"""What nextpnr counts on an ECP5."""
 NAME_LENGTH = 37
 """Characters of a name that a box of the picture has room for."""
 NO_RUN: dict[str, Any] = {"missing": "", "note": "", "cycles_per_frame": None, "latency_cycles": None, "first_difference": None}
@@ -43,7 +41,8 @@ def page(build: Path) -> str:
     verified, simulated, proved = (records.read(build, kind) for kind in ("verify", "sim", "prove"))
     operators, fifos = _rows(report)
     types = {name: tensor(t) for name, t in report["graph"]["tensors"].items()}
-    versions = report["made"]["versions"].items()
+    placed = report.get("place_and_route")
+    versions = report["made"]["versions"] | (placed["versions"] if placed else {})
     beat = report["input"]["pixels_per_beat"]
     ends = report["graph"]["input"], report["graph"]["output"]
     rows = [
@@ -67,10 +66,10 @@ def page(build: Path) -> str:
         rows=rows,
         pieces=layout([Row((), ends[0]), *(Row(tuple(r["inputs"]), r["output"]) for r in operators), Row((ends[1],), None)]),
         resources=shown,
-        labels=LABELS | PLACED,
+        labels=LABELS,
         most={name: max(row[name] for row in operators) for name in ("cycles", *shown)},
         budget=[_use(name, report) for name in shown if report["budget"][name]],
-        placed=report.get("place_and_route"),
+        placed=placed,
         max_utilization=report["made"]["max_utilization"],
         trees=[row for row in operators if "form" in row.get("notes", {})],
         drawings=list(_drawings(build, operators)),
@@ -79,7 +78,7 @@ def page(build: Path) -> str:
         provable=any("form" in row.get("notes", {}) for row in operators),
         proofs=proved and proved["layers"],
         commands=[*report["made"]["commands"], *_commands(verified, simulated, proved)],
-        facts=[*_identity(build), *((f"SHA-256 of {k}", v) for k, v in report["made"]["sha256"].items()), *versions],
+        facts=[*_identity(build), *((f"SHA-256 of {k}", v) for k, v in report["made"]["sha256"].items()), *versions.items()],
         kinds=KINDS,
     )
 
