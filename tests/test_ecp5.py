@@ -183,6 +183,29 @@ def test_a_7_series_chain_has_one_fabric_input_at_its_start(tmp_path: Path) -> N
     assert all(re.fullmatch(r"1'b0|co\d+\[[37]\]", ci) for ci in re.findall(r"\.CI\((.*?)\)", text))
 
 
+def test_yosys_counts_lut4_block_ram_and_multipliers(tmp_path: Path) -> None:
+    """An EBR is half a BRAM36; the registers of an unrolled layer are those that the generator counts."""
+    unrolled = unrolled_sv("layer", signs(3, 3, 24), family="ecp5")
+    (tmp_path / "layer.sv").write_text(unrolled.text)
+    cost = yosys.estimate([tmp_path / "layer.sv"], "layer", {}, family="ecp5")
+    assert unrolled.luts < cost.lut < 5 * unrolled.luts and cost.ff == unrolled.ffs
+    (tmp_path / "block.sv").write_text(BLOCK)
+    block = yosys.estimate([tmp_path / "block.sv"], "block", {}, family="ecp5")
+    assert (block.bram36, block.dsp) == (0.5, 1)
+
+
+BLOCK = """module block (input logic clk_i, input logic [9:0] at_i, input logic [17:0] a_i, b_i, output logic [17:0] q_o,
+  output logic [35:0] p_o);
+  (* ram_style = "block" *) logic [17:0] mem [1024];
+  always_ff @(posedge clk_i) begin
+    mem[at_i] <= a_i;
+    q_o <= mem[b_i[9:0]];
+  end
+  assign p_o = a_i * b_i;
+endmodule
+"""
+
+
 def test_a_7_series_network_is_simulated_with_its_own_primitives(tmp_path: Path) -> None:
     """LUT RAM of a layer along its tree, CARRY4 of an unrolled one, as build.tcl has them read: values equal the reference's."""
     sign = Threshold(np.zeros((24, 1), np.int64), np.zeros(24, np.int64), -1, 2)
