@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import test_board
 from click.testing import CliRunner
+from test_cli import edgeq, quantized_dense, write
 from test_mst import correlated, signs
 
 from edgeq.board import board
@@ -247,14 +248,23 @@ def test_place_and_route_gives_the_same_bytes_again(tmp_path: Path) -> None:
     assert placed.fmax_mhz > 50 and placed.used["ff"] == 8 and set(placed.used) == set(nextpnr.COUNTED.values())
 
 
-def test_a_network_becomes_a_bitstream(tmp_path: Path) -> None:
-    node = Node("op", BinaryDense(signs(7, 4, 16)), ("x",), "y")
-    graph, folds = Graph("x", IntType((16,), -1, 1, 2), [node], "y"), {"op": Fold("unrolled", family="ecp5")}
-    rtl.lower(graph, folds, tmp_path / "rtl")
-    result = ecp5.bitstream(graph, folds, ULX3S, tmp_path)
-    assert bytes.fromhex("41113043") in (tmp_path / "ecp5" / "edgeq.bit").read_bytes()  # LFE5U-85
-    assert result["fmax_mhz"] >= result["clock_mhz"] == 75 and len(result["attempts"]) == 1
-    assert 0 < result["used"]["lut4"] < result["available"]["lut4"] == 83640 and result["used"]["ebr"] == 1
+def test_a_model_becomes_a_bitstream(tmp_path: Path) -> None:
+    """From the command line: the file, what the report says of it, and the same design behind its driver, simulated."""
+    write(tmp_path / "m.onnx", quantized_dense())
+    assert edgeq("export", "m.onnx", "-o", "e", "--samples", 5, cwd=tmp_path).returncode == 0
+    done = edgeq("synth", "e", "--board", "ulx3s", "--bitstream", "--estimate", "model", "-o", "b", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "b" / "report.json").read_text())
+    placed = result["place_and_route"]
+    assert bytes.fromhex("41113043") in (tmp_path / "b" / placed["bitstream"]).read_bytes()  # IDCODE of the LFE5U-85
+    assert placed["kind"] == "place and route" and placed["fmax_mhz"] >= placed["clock_mhz"] == result["clock_mhz"]
+    assert 0 < placed["used"]["lut4"] < placed["available"]["lut4"] == 83640 and placed["used"]["ebr"] == 1
+    assert f"allows {placed['fmax_mhz']:.2f} MHz" in " ".join(done.stdout.split())
+    assert "After place and route" in (tmp_path / "b" / "report.html").read_text()
+    done = edgeq("sim", "b", "--engine", "board", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["engines"]["board"]
+    assert (found["mismatches"], found["values"], found["frames"]) == (0, 20, 5)
 
 
 def test_a_clock_that_is_not_met_is_lowered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
