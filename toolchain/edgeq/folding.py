@@ -10,6 +10,7 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
+from edgeq.blas import one_thread
 from edgeq.board import Board
 from edgeq.errors import EdgeqError
 from edgeq.fold import MAX_LUT_LEVELS, MAX_UTILIZATION, Fold
@@ -93,7 +94,8 @@ def forms(graph: Graph, node: Node, target: Target = Target()) -> list[Choice]:
             for fold in every
             if target.mst or fold.mode != "tree"
         ]
-    return [Choice(fold, node.op.cycles(fold, *xs), node.op.cost(fold, *xs)) for fold in folds]
+    with one_thread():
+        return [Choice(fold, node.op.cycles(fold, *xs), node.op.cost(fold, *xs)) for fold in folds]
 
 
 def ladder(choices: Sequence[Choice], board: Board) -> list[Choice]:

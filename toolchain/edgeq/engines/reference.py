@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
+from edgeq.blas import one_thread
 from edgeq.errors import EdgeqError
 from edgeq.graph import Graph
 
@@ -31,16 +29,10 @@ class ReferenceEngine:
         if not self.graph.input_type.admits(x):
             raise EdgeqError(f"the input does not fit {self.graph.input_type}", where=self.graph.input)
         values = {self.graph.input: x.astype(np.int64)}
-        with _libraries().limit(limits=1, user_api="blas"):
+        with one_thread():
             for node in self.graph.nodes:
                 y = node.op.reference(*(values[name] for name in node.inputs))
                 if not self.types[node.output].admits(y):
                     raise AssertionError(f"{node.name}: the reference leaves the inferred type {self.types[node.output]}")
                 values[node.output] = y
         return values
-
-
-@cache
-def _libraries() -> ThreadpoolController:
-    """Of this process. The products are small: a second thread of BLAS only waits, and 2 take 3 to 16 times one's CPU time."""
-    return ThreadpoolController()
