@@ -251,6 +251,12 @@ def synth(
                 placed = result["place_and_route"] = lower_ecp5.bitstream(graph, folds, board, made)
             result["clock_mhz"] = placed["clock_mhz"]
             result["frames_per_second"] = placed["clock_mhz"] * 1e6 / result["cycles_per_frame"]
+            if target.fps and result["frames_per_second"] < target.fps:
+                raise EdgeqError(
+                    f"place and route reaches {placed['clock_mhz']:g} MHz, {result['frames_per_second']:,.0f} frames a second",
+                    where=f"--fps {target.fps:,.0f}",
+                    fix="ask for more, so that the folds have some to spare, or be content with less",
+                )
         result["bottleneck"] = bottleneck(graph, folds, board, target, known)
         typed = records.command(
             "synth", "EXPORT", board=board.name, fps=records.number(target.fps), fold=folds_from, no_mst=not target.mst,
