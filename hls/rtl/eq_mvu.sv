@@ -134,9 +134,15 @@ module eq_mvu #(
     if (Slices == Spans) begin : gen_fixed
       assign slices[s*Simd*XBits +: Simd*XBits] = patch[s*Simd*XBits +: Simd*XBits];
     end else begin : gen_selected
+      // Each slice begins at a multiple of a power of two: Yosys makes a multiplexer of that, and a shifter of any other.
+      localparam int unsigned Pitch = 1 << $clog2(Simd * XBits);
+      logic [Slices*Pitch-1:0] padded;
       logic [SliceBits-1:0] index;
       assign index = base_q + SliceBits'(sf_q) + SliceBits'(s * Sf);
-      assign slices[s*Simd*XBits +: Simd*XBits] = patch[index*Simd*XBits +: Simd*XBits];
+      for (genvar k = 0; k < Slices; k++) begin : gen_pad
+        assign padded[k*Pitch +: Pitch] = Pitch'(patch[k*Simd*XBits +: Simd*XBits]);
+      end
+      assign slices[s*Simd*XBits +: Simd*XBits] = padded[index*Pitch +: Simd*XBits];
     end
   end
   if (Sf == 1) begin : gen_mask

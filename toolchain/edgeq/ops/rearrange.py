@@ -103,4 +103,5 @@ class Rearrange(Op):
         frame = x.size * x.width
         if x.pixels == 1 and y.pixels == 1:
             return _cost.fifo(frame, 2)
-        return Cost(lut=frame * min(1.0, 0.4 * (y.pixels - 1)) + 60, ff=2 * frame + 40)
+        out = _cost.fifo(frame, 3) if y.pixels == 1 else Cost()
+        return Cost(lut=frame * min(1.0, 0.4 * (y.pixels - 1)) + 60, ff=2 * frame + 40) + out
