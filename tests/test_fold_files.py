@@ -16,8 +16,9 @@ from test_networks import draw_network, varied_network
 from edgeq import fold_file
 from edgeq.errors import EdgeqError
 from edgeq.fold import Fold
-from edgeq.folding import Target
+from edgeq.folding import Choice, Target
 from edgeq.graph import Draw, Graph, Node
+from edgeq.hardware import Cost
 from edgeq.ops._sample import choice
 from edgeq.passes import hardware_passes
 
@@ -52,6 +53,11 @@ def draw_folds(graph: Graph, draw: Draw) -> dict[str, Fold]:
     return {node.name: settled(choice(draw, legal(graph, node))) for node in graph.nodes}
 
 
+def alone(folds: dict[str, Fold]) -> dict[str, list[Choice]]:
+    """Of each operator that form and no other, at no cost."""
+    return {name: [Choice(fold, 1, Cost())] for name, fold in folds.items()}
+
+
 def shape(fold: Fold) -> Fold:
     """Without the settings."""
     default = Fold()
@@ -65,7 +71,7 @@ def test_every_legal_choice_of_folds_comes_back_from_its_file(seed: int) -> None
     folds = draw_folds(graph, draw)
     with TemporaryDirectory() as folder:
         file = Path(folder, "fold.toml")
-        fold_file.write(graph, folds, {name: [] for name in folds}, file)
+        fold_file.write(graph, folds, alone(folds), file)
         assert fold_file.read(file, graph, Target()) == folds
 
 
@@ -100,7 +106,7 @@ def test_networks_built_by_a_fold_file_give_the_same_integers(seed: int, tmp_pat
     built = hardware_passes(graph)
     file = tmp_path / "fold.toml"
     folds = draw_folds(built, parity.seeded(seed))
-    fold_file.write(built, folds, {name: [] for name in folds}, file)
+    fold_file.write(built, folds, alone(folds), file)
     parity.check_verilog(built, fold_file.read(file, built, Target()), x, y, tmp_path)
 
 

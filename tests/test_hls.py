@@ -185,7 +185,7 @@ class Native(Op):
     def hls(self, fold: Fold, *xs: IntType) -> HlsCall:
         return HlsCall(native=self.layer)
 
-    reference = to_onnx = rtl = cycles = cost = None  # type: ignore[assignment]
+    reference = to_onnx = rtl = schedule = cost = None  # type: ignore[assignment]
 
 
 def native_pool(**changes: int) -> dict[str, object]:

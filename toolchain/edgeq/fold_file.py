@@ -27,7 +27,7 @@ _HEAD = """\
 
 
 def write(graph: Graph, folds: dict[str, Fold], known: dict[str, list[Choice]], path: Path) -> None:
-    """Writes the folds of all operators. known: the alternatives, of `edgeq.folding.ladders`."""
+    """Writes the folds of all operators. known: of `edgeq.folding.ladders`, those folds among them."""
     text = [_HEAD]
     for node in graph.nodes:
         fold = folds[node.name]
