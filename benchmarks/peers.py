@@ -101,7 +101,7 @@ def nngen(cnn: Cnn, name: str, parallel: Parallel, x: np.ndarray, folder: Path) 
         made.simulator()
         compiled = processor_seconds()
     y = made.run()
-    cost = estimate([source], TOP, {}, family=board(BOARD).yosys_family, cwd=folder, seconds=YOSYS_SECONDS)
+    cost = estimate([source], TOP, {}, family=board(BOARD).family, cwd=folder, seconds=YOSYS_SECONDS)
     cycles = max(made.cycles)
     return Measured(name, str(parallel), cycles, cycles, cost, written - start, compiled - begin, y, made.run)
 
@@ -109,7 +109,7 @@ def nngen(cnn: Cnn, name: str, parallel: Parallel, x: np.ndarray, folder: Path) 
 def edgeq(cnn: Cnn, name: str, limit: Cost, x: np.ndarray, folder: Path) -> Measured:
     """The fastest design within these resources, by our model.  x: int64 [N, size, size, channels]."""
     whole = board(BOARD)
-    shell = shell_cost(cnn.graph(), whole.yosys_family, folder.parent)
+    shell = shell_cost(cnn.graph(), whole.family, folder.parent)
     room = Cost(*(max(0, most - used) for most, used in zip(limit.astuple(), shell.astuple(), strict=True)))
     target = replace(whole, budget=room)
     start = processor_seconds()
