@@ -12,7 +12,7 @@ import pytest
 from edgeq import fold_file
 from edgeq.board import board, boards
 from edgeq.errors import EdgeqError
-from edgeq.flow import refuse_over_budget
+from edgeq.flow import refuse_below_rate, refuse_over_budget
 from edgeq.fold import Fold
 from edgeq.folding import Target, choose, ladders
 from edgeq.graph import Graph, IntType, Node
@@ -162,6 +162,15 @@ def test_sums_are_shared_unless_that_is_switched_off() -> None:
     notes = [layer.rtl(fold, x).notes for fold in (shared, tree)]
     assert [note["form"] for note in notes] == ["shared", "tree"] and notes[0]["luts"] < notes[1]["luts"]
     assert layer.cost(shared, x).lut < layer.cost(tree, x).lut
+
+
+def test_a_rate_that_the_clock_does_not_give_is_refused() -> None:
+    result = {"cycles_per_frame": 100, "clock_mhz": 59.5, "frames_per_second": 595_000.0}
+    refuse_below_rate(result, None)
+    refuse_below_rate(result, 595_000)
+    with pytest.raises(EdgeqError, match=r"100 cycles a frame at 59\.5 MHz are 595,000") as refused:
+        refuse_below_rate(result, 595_001)
+    assert refused.value.fix
 
 
 def test_boards_go_by_name_and_alias() -> None:

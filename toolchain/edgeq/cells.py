@@ -20,13 +20,14 @@ class Family:
     """block: positions of the carry block that short chains share; 0: every chain stands alone, as long as it is.
 
     feeds: a signal enters a chain by a position with S = 0 of its own. A slice of the 7 series has one input, AX, for CYINIT and
-    the lowest DI. macros: defined where the Verilog is synthesized.
+    the lowest DI. macros: defined where the Verilog is synthesized. deep_lut_ram: a LUT RAM has the words of a bank of eq_gather.
     """
 
     name: str
     block: int
     feeds: bool = False
     macros: tuple[str, ...] = ("EQ_LUT6",)
+    deep_lut_ram: bool = True
 
     def output(self, pin: str, block: int, at: int) -> str:
         """The name of a position's "o" or "co"."""
@@ -94,7 +95,7 @@ class Family:
         return text + [f"  assign {co[k]} = {o[k + 1]} ^ {s[k + 1]};" for k in range(len(s) - 1)]
 
 
-_ALL = (Family("xcup", 8), Family("xc7", 8, feeds=True, macros=("EQ_LUT6", "EQ_XC7")), Family("ecp5", 0))
+_ALL = (Family("xcup", 8), Family("xc7", 8, feeds=True, macros=("EQ_LUT6", "EQ_XC7")), Family("ecp5", 0, deep_lut_ram=False))
 FAMILIES = {family.name: family for family in _ALL}
 
 

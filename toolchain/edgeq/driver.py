@@ -243,11 +243,11 @@ class Network:
                 raise BoardError(f"{otherwise} within {self.timeout} s; status {self.read('status'):#x}, {self.counters()}")
 
 
-def main() -> None:
-    """edgeq_driver.py BITSTREAM: the self-test, as JSON. Exit code 1 where a value differs."""
+def main(load: Callable[[str], Network] = Network.load, usage: str = "edgeq_driver.py BITSTREAM") -> None:
+    """The self-test of what `load` makes of the one argument, as JSON. Exit code 1 where a value differs."""
     if len(sys.argv) != 2:
-        sys.exit("usage: edgeq_driver.py BITSTREAM")
-    result = Network.load(sys.argv[1]).self_test()
+        sys.exit(f"usage: {usage}")
+    result = load(sys.argv[1]).self_test()
     print(json.dumps(result, indent=2))
     sys.exit(1 if result["mismatches"] else 0)
 

@@ -54,8 +54,8 @@ class Design:
     folds: tuple[tuple[str, Fold], ...]
 
 
-def schedule(item: Design, folder: Path) -> tuple[Fraction, Cost]:
-    """Cycles a frame by the exact schedule, and the cost of the FIFOs between operators."""
+def schedule(item: Design, folder: Path) -> tuple[Fraction, list[Cost]]:
+    """Cycles a frame by the exact schedule, and the cost of each FIFO between operators."""
     graph, folds = _read(folder / item.file), dict(item.folds)
     network, streams = Network(graph, folds), graph.types() | {graph.input: input_stream(graph, folds)}
     depths = network.least_depths()
@@ -65,7 +65,7 @@ def schedule(item: Design, folder: Path) -> tuple[Fraction, Cost]:
             if needed := depths[node.name, port]:
                 fifos.append(fifo("", tensor, streams[tensor], (node.name, port), needed))
     built = {(f.reader, f.port): f.depth for f in fifos}
-    return network.cycles(built), sum((Cost(**f.cost.asdict()) for f in fifos), Cost())
+    return network.cycles(built), [f.cost for f in fifos]
 
 
 def explore(
@@ -139,9 +139,10 @@ def _styles(graph: Graph, known: Mapping[tuple[int, str], list[Choice]]) -> list
     return list(found.values())
 
 
-def _point(board: Board, built: Mapping[str, Choice], cycles: Fraction, fifos: Cost) -> dict[str, Any]:
+def _point(board: Board, built: Mapping[str, Choice], cycles: Fraction, fifos: list[Cost]) -> dict[str, Any]:
     """What a design gives. The cost is rounded row by row, as report.json has it."""
-    total = sum((Cost(**c.cost.asdict()) for c in built.values()), fifos)
+    costs = [*(c.cost for c in built.values()), *map(board.price, fifos)]
+    total = sum((Cost(**cost.asdict()) for cost in costs), Cost())
     shares = {r: used / have for r, used, have in zip(RESOURCES, total.astuple(), board.budget.astuple(), strict=True) if have}
     most = max(shares, key=lambda r: shares[r])
     return {

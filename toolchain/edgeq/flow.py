@@ -246,17 +246,13 @@ def synth(
                 cost, by = lower_board.shell_cost(graph, folds, board, made, estimate)
                 result["shell"] = {**cost.asdict(), "source": by}
         refuse_over_budget(result, graph)
+        refuse_below_rate(result, target.fps)
         if bitstream:
             with ui.stage("synthesis, place and route, bitstream"):
                 placed = result["place_and_route"] = lower_ecp5.bitstream(graph, folds, board, made)
             result["clock_mhz"] = placed["clock_mhz"]
             result["frames_per_second"] = placed["clock_mhz"] * 1e6 / result["cycles_per_frame"]
-            if target.fps and result["frames_per_second"] < target.fps:
-                raise EdgeqError(
-                    f"place and route reaches {placed['clock_mhz']:g} MHz, {result['frames_per_second']:,.0f} frames a second",
-                    where=f"--fps {target.fps:,.0f}",
-                    fix="ask for more, so that the folds have some to spare, or be content with less",
-                )
+            refuse_below_rate(result, target.fps)
         result["bottleneck"] = bottleneck(graph, folds, board, target, known)
         typed = records.command(
             "synth", "EXPORT", board=board.name, fps=records.number(target.fps), fold=folds_from, no_mst=not target.mst,
@@ -303,6 +299,17 @@ def explore(
             write_json(made / EXPLORE_FILE, result)
             explore_page.write(made, result, boards)
     return result
+
+
+def refuse_below_rate(result: dict[str, Any], fps: float | None) -> None:
+    """Raises EdgeqError where the exact schedule, at the clock that there is, gives fewer frames a second than were asked for."""
+    if fps and result["cycles_per_frame"] > result["clock_mhz"] * 1e6 // fps:  # as `choose` rounds
+        raise EdgeqError(
+            f"{result['cycles_per_frame']:,} cycles a frame at {result['clock_mhz']:g} MHz are "
+            f"{result['frames_per_second']:,.0f} frames a second",
+            where=f"--fps {fps:,.0f}",
+            fix="ask for more, so that the folds have some to spare, or be content with less",
+        )
 
 
 def refuse_over_budget(result: dict[str, Any], graph: Graph) -> None:

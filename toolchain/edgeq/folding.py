@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 
 from edgeq.blas import one_thread
 from edgeq.board import Board
+from edgeq.cells import FAMILIES
 from edgeq.errors import EdgeqError
 from edgeq.fold import MAX_LUT_LEVELS, MAX_UTILIZATION, Fold
 from edgeq.graph import Graph, Node
@@ -106,7 +107,7 @@ def ladder(choices: Sequence[Choice], board: Board) -> list[Choice]:
     built = [
         Choice(replace(c.fold, family=board.family), c.cycles, board.price(c.cost))
         for c in choices
-        if c.fold.mode != "tree" or board.family != "ecp5"  # its LUT RAM has 16 words
+        if c.fold.mode != "tree" or FAMILIES[board.family].deep_lut_ram
     ]
     if not built:
         raise EdgeqError(f'mode "tree" cannot be built on {board.title}', where="--fold", fix='mode "folded"')

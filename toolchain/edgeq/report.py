@@ -70,7 +70,7 @@ def report(graph: Graph, folds: dict[str, Fold], board: Board, design: Design, r
             "shape": f"{f.depth} x {f.width} bit",
             "fold": "",
             "cycles": 0,
-            **f.cost.asdict(),
+            **board.price(f.cost).asdict(),
             "source": "model",
         }
         for f in design.fifos

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import binascii
 import json
-import sys
 import time
 from collections import deque
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from edgeq_driver import DMA_CONTROL, DMA_RESET, BoardError, Network
+from edgeq_driver import DMA_CONTROL, DMA_RESET, BoardError, Network, main
 
 WORD_BYTES = 8
 MESSAGE_WORDS = 64
@@ -263,14 +262,5 @@ def _allocate(shape: tuple[int, ...], dtype: Any) -> _Buffer:
     return np.zeros(shape, dtype).view(_Buffer)
 
 
-def main() -> None:
-    """edgeq_uart.py PORT: the self-test, as JSON. Exit code 1 where a value differs."""
-    if len(sys.argv) != 2:
-        sys.exit("usage: edgeq_uart.py PORT")
-    result = SerialNetwork.load(sys.argv[1]).self_test()
-    print(json.dumps(result, indent=2))
-    sys.exit(1 if result["mismatches"] else 0)
-
-
 if __name__ == "__main__":
-    main()
+    main(SerialNetwork.load, "edgeq_uart.py PORT")

@@ -270,7 +270,7 @@ class Builder:
         form = shift_form(lanes, q)
         clips = {(lane.low, lane.high) for lane in lanes}
         bounds = [y for pair in clips for y in pair if y is not None]
-        if form is None or len(clips) > 1 or any(y.denominator > 1 for y in bounds):
+        if form is None or q.zero or len(clips) > 1 or any(y.denominator > 1 for y in bounds):
             return None
         low, high = clips.pop()
         lo, hi = max(q.lo, q.lo if low is None else int(low)), min(q.hi, q.hi if high is None else int(high))
