@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import copy
-import io
 import json
 import time
 from dataclasses import asdict
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +14,15 @@ import click
 import numpy as np
 import torch
 from model import WIDTH, model
-from PIL import Image
-from torch import Tensor, nn
+from torch import nn, Tensor
 
 from edgeq.train import Epoch, LayerTree, Recipe, TreeLoss, accuracy, fit, save_packed
 from edgeq.train.binary import ESTIMATORS
+from edgeq.train.cifar10 import augmented, load
 from edgeq.train.loop import seeded
 
 LOGIT_SCALE = 1 / 64
 MIN_SLOPE = 1e-3
-BORDER = 4  # pixels by which a training image may move
 FILE = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -111,35 +108,6 @@ def layers(net: nn.Module, trees: list[LayerTree]) -> list[dict[str, Any]]:
 
 def _count(positions: dict[str, int], name: str, _layer: nn.Module, _x: tuple[Tensor, ...], y: Tensor) -> None:
     positions[name] = y[0, 0].numel()
-
-
-def load(path: Path) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Training images, labels, test images, labels: uint8 [N, 3, 32, 32], int64 [N]."""
-    with np.load(path, allow_pickle=False) as pack:
-        parts = [part for split in ("train", "test") for part in _split(pack, split)]
-    return parts[0], parts[1], parts[2], parts[3]
-
-
-def _split(pack: np.lib.npyio.NpzFile, split: str) -> tuple[Tensor, Tensor]:
-    if f"{split}_image" in pack:
-        images = pack[f"{split}_image"]
-    else:
-        jpeg, offset = pack[f"{split}_jpeg"].tobytes(), pack[f"{split}_offset"]
-        images = np.stack([np.asarray(Image.open(io.BytesIO(jpeg[a:b]))) for a, b in pairwise(offset)])
-    stored = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
-    return stored.contiguous(memory_format=torch.channels_last), torch.from_numpy(pack[f"{split}_label"].astype(np.int64))
-
-
-def augmented(images: Tensor, training: bool) -> Tensor:
-    """Bytes -> multiples of 1/256; in training each image is moved by up to BORDER pixels, and half of them are mirrored."""
-    if training:
-        n, _, height, width = images.shape
-        rows = torch.arange(height) + torch.randint(0, 2 * BORDER + 1, (n, 1))
-        columns = torch.arange(width) + torch.randint(0, 2 * BORDER + 1, (n, 1))
-        columns = torch.where(torch.rand(n, 1) < 0.5, columns.flip(1), columns)
-        padded = torch.nn.functional.pad(images, (BORDER,) * 4).permute(0, 2, 3, 1)
-        images = padded[torch.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-    return images.float() / 256
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ class Recipe:
     learn 10 times as fast.  logit_scale: of the network's outputs before the softmax (binary layers give sums of up to K).
     seed: of order and augmentation, not of the weights that the network comes with.  bfloat16: forward and backward in
     bfloat16 where torch's autocast takes it, twice as fast on a CPU that has it; sums of -1 and +1 are exact in it up to 256,
-    and the even ones up to 512.
+    and the even ones up to 512.  threads: of torch; with another number the last bits differ.
     """
 
     epochs: int
@@ -38,6 +38,7 @@ class Recipe:
     seed: int = 0
     bfloat16: bool = False
     stop: int | None = None
+    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def fit(
 
     images: [N, ...] as stored (bytes keep a data set small).  labels: int64 [N].  inputs: (a batch of images, training?) -> what
     the network takes: augmentation and scaling.  report: called after each epoch.  checkpoint: a packed file written after each
-    epoch. One thread: sums split over threads change their last bits. The caller's random state is left as it was. Raises
+    epoch. The caller's random state is left as it was. Raises
     EdgeqError where there are fewer images than a batch; those that fill no batch wait for another epoch's order.
     """
     batches = len(images) // recipe.batch
@@ -80,7 +81,7 @@ def fit(
     steps = recipe.epochs * batches
     optimizer = torch.optim.Adam(parameter_groups(net, recipe.rate))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    with seeded(recipe.seed):
+    with seeded(recipe.seed, recipe.threads):
         for number in range(recipe.epochs if recipe.stop is None else min(recipe.stop, recipe.epochs)):
             net.train()
             start = time.perf_counter()
@@ -120,12 +121,12 @@ def accuracy(net: nn.Module, images: Tensor, labels: Tensor, inputs: Inputs = pl
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Torch with this seed and one thread; afterwards its random state and threads are what they were."""
+def seeded(seed: int, count: int = 1) -> Iterator[None]:
+    """Torch with this seed and `count` threads; afterwards its random state and threads are what they were."""
     threads = torch.get_num_threads()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        torch.set_num_threads(1)
+        torch.set_num_threads(count)
         try:
             yield
         finally:
