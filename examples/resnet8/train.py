@@ -29,7 +29,9 @@ def main(data: Path, target: Path, epochs: int, rate: float, seed: int, threads:
         net = ResNet8().to(memory_format=torch.channels_last)
 
     def report(epoch: Epoch) -> None:
-        click.echo(f"epoch {epoch.number}/{epochs}, {epoch.seconds:.0f} s: loss {epoch.loss:.4f}, {accuracy(net, test_images[:1000], test_labels[:1000]):.2%}")
+        click.echo(
+            f"epoch {epoch.number}/{epochs}, {epoch.seconds:.0f} s: loss {epoch.loss:.4f}, {accuracy(net, test_images[:1000], test_labels[:1000]):.2%}"
+        )
         torch.save(net.state_dict(), target)
 
     recipe = Recipe(epochs, rate=rate, logit_scale=1.0, seed=seed, threads=threads)

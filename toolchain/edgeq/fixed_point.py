@@ -102,7 +102,8 @@ def rounded(u: Any, mode: str, xp: Any) -> Any:
             away = {"AP_RND": u > 0, "AP_RND_ZERO": u != u, "AP_RND_INF": u == u, "AP_RND_MIN_INF": u < 0}[mode]
             size = whole + xp.where((rest > 0.5) | ((rest == 0.5) & away), 1.0, 0.0)
             y = xp.where(u < 0, -size, size)
-    return y + 0.0  # no negative zero
+    y += 0.0  # no negative zero
+    return y
 
 
 def overflowed(r: Any, kind: FixedPoint, xp: Any) -> Any:

@@ -211,7 +211,7 @@ class FixedBatchNorm(nn.modules.batchnorm._BatchNorm):
     """BatchNorm as a fixed-point multiply-add, x * slope[c] + offset[c], cast: [N, C, H, W] or [N, C] of the same shape.
 
     slope and offset: the formats of gamma / sqrt(var + eps) and of beta - mean * slope, with one binary point each; batch
-    statistics in training, running ones in evaluation.  out: the format of the result, None to leave it to the next layer.
+    statistics in training until `frozen` is set, running ones else.  out: the format of the result, None to leave it to the next layer.
     Parameters and buffers have the names of nn.BatchNorm2d.
     """
 
@@ -229,6 +229,7 @@ class FixedBatchNorm(nn.modules.batchnorm._BatchNorm):
         self.slope_quant, self.offset_quant = (FixedQuant(kind, parameter=True) for kind in (slope, offset))
         self.result = _Wide(out)
         self.settled: tuple[Tensor, Tensor] | None = None
+        self.frozen = False
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.ndim not in (2, 4):
@@ -244,7 +245,7 @@ class FixedBatchNorm(nn.modules.batchnorm._BatchNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         self._check_input_dim(x)
-        mean, var = self._statistics(x) if self.training else (self.running_mean, self.running_var)
+        mean, var = self._statistics(x) if self.training and not self.frozen else (self.running_mean, self.running_var)
         slope, offset = (v.reshape(1, -1, *(1,) * (x.ndim - 2)) for v in self.settled or self._line(mean, var))
         x, slope, offset = self.result.wide(x, slope, offset)
         return self.result.narrow(x * slope + offset)
@@ -259,3 +260,10 @@ class FixedBatchNorm(nn.modules.batchnorm._BatchNorm):
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(var * count / max(count - 1, 1), self.momentum)
         return mean, var
+
+
+def freeze_statistics(module: nn.Module, frozen: bool = True) -> None:
+    """Let every FixedBatchNorm in `module` use its running statistics in training too, for fine-tuning: half the time."""
+    for part in module.modules():
+        if isinstance(part, FixedBatchNorm):
+            part.frozen = frozen
