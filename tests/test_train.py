@@ -27,7 +27,11 @@ from edgeq.train import (
     BinaryAct,
     BinaryConv2d,
     BinaryLinear,
+    FixedLinear,
+    FixedPoint,
+    KHot,
     Recipe,
+    Ternary,
     TreeLoss,
     accuracy,
     fit,
@@ -317,6 +321,32 @@ def test_a_packed_file_gives_the_same_network(estimator: str, tmp_path: Path) ->
     load_packed(twin, tmp_path / "a.npz")
     with torch.no_grad():
         assert torch.equal(net(pairs()), twin(pairs()))
+
+
+def test_fixed_point_weights_are_packed_as_codes(tmp_path: Path) -> None:
+    def made() -> nn.Module:
+        return nn.Sequential(
+            FixedLinear(9, 6, weight=KHot(8, k=2), bias=FixedPoint(16)),
+            FixedLinear(6, 6, weight=FixedPoint(11)),
+            FixedLinear(6, 4, weight=Ternary()),
+        )
+
+    x = torch.randn(5, 9, generator=torch.Generator().manual_seed(0))
+    with seeded(0):
+        net, other = made(), made()
+    with torch.no_grad():
+        net[1].weight.mul_(3.7)
+        expected = net.eval()(x)
+        assert not torch.equal(other.eval()(x), expected)
+        save_packed(net, tmp_path / "a.npz")
+        load_packed(other, tmp_path / "a.npz")
+        assert torch.equal(other(x), expected)
+    save_packed(other, tmp_path / "b.npz")
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as file:
+        assert [file[f"{i}.weight.codes"].dtype for i in range(3)] == [np.int8, np.int16, np.int8]
+        assert np.bitwise_count(file["0.weight.codes"] ^ (3 * file["0.weight.codes"].astype(int))).max() == 2
+        assert "0.weight" not in file
 
 
 def test_brevitas_own_layers_pack_too(tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
-"""ResNet-8 (MLPerf Tiny's image classifier, arXiv 2106.07597) as a plain float module."""
+"""ResNet-8 (MLPerf Tiny's image classifier, arXiv 2106.07597) as a plain float module, and in fixed point."""
 
 import torch
 from torch import Tensor, nn
+
+from edgeq.train import FixedPoint, Formats, KHot, convert
+from edgeq.train.loop import seeded
 
 WIDTHS = (16, 32, 64)
 
@@ -40,3 +43,35 @@ class ResNet8(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = torch.relu(self.bn(self.conv(x)))
         return self.fc(torch.flatten(self.pool(self.blocks(x)), 1))
+
+
+def float_model() -> nn.Module:
+    """ResNet-8 with untrained weights."""
+    return ResNet8()
+
+
+def formats(bits: int, k: int | None = None) -> Formats:
+    """Weights and activations of `bits` bits; with k the weights, and slopes, have at most k signed digits."""
+    weight = KHot(bits, k=k) if k else FixedPoint(bits)
+    return Formats(weight=weight, features=FixedPoint(bits), slope=KHot(8, k=k) if k else FixedPoint(8))
+
+
+def fixed(net: nn.Module, images: Tensor, bits: int, k: int | None = None) -> nn.Module:
+    """`net` in fixed point, calibrated on a few images; the input keeps its 8 bits, which lose nothing."""
+    return convert(net, images, formats(bits, k), input=FixedPoint(8, integer=0, signed=False))
+
+
+def untrained(bits: int, k: int | None = None) -> nn.Module:
+    """The fixed-point network for weights that are loaded: what it is calibrated on does not matter."""
+    with seeded(0):
+        return fixed(ResNet8(), torch.rand(2, 3, 32, 32), bits, k)
+
+
+def bits8() -> nn.Module:
+    """8 bits, with multipliers."""
+    return untrained(8)
+
+
+def khot() -> nn.Module:
+    """8 bits, of which at most two digits of a weight are not 0: no multipliers."""
+    return untrained(8, 2)

@@ -1,42 +1,113 @@
-"""Train ResNet-8 of model.py on CIFAR-10 in float, and write its state to TARGET."""
+"""ResNet-8 on CIFAR-10: train it in float, and make that network fixed point, with and without training. Results as JSON."""
 
 from __future__ import annotations
 
+import json
+import time
 from pathlib import Path
+from typing import Any
 
 import click
+import numpy as np
 import torch
-from model import ResNet8
+from model import ResNet8, fixed
+from torch import nn
 
-from edgeq.train import Epoch, Recipe, accuracy, fit
+from edgeq.train import Epoch, Recipe, accuracy, binary_points, fit, freeze_statistics, save_packed
 from edgeq.train.cifar10 import augmented, load
 from edgeq.train.loop import seeded
 
 FILE = click.Path(path_type=Path, dir_okay=False)
+CALIBRATION = 256  # training images that a network is calibrated on
+THREADS = 2
 
 
-@click.command()
+@click.group()
+def main() -> None:
+    """DATA is an npz file as in ../cifar10/README.md; FLOAT the float network's state."""
+
+
+def learn(net: nn.Module, data: Path, recipe: Recipe) -> float:
+    """Train; the accuracy on the test images."""
+    images, labels, test_images, test_labels = load(data)
+
+    def report(epoch: Epoch) -> None:
+        click.echo(f"epoch {epoch.number}/{recipe.epochs}, {epoch.seconds:.0f} s: loss {epoch.loss:.4f}")
+
+    fit(net, images, labels, recipe, inputs=augmented, report=report)
+    return accuracy(net, test_images, test_labels, augmented)
+
+
+def show(result: dict[str, Any], json_file: Path | None) -> None:
+    click.echo(f"{result['accuracy']:.2%} of the test images")
+    if json_file:
+        json_file.write_text(json.dumps(result, indent=2) + "\n")
+
+
+@main.command("float")
 @click.argument("data", type=FILE)
 @click.argument("target", type=FILE)
 @click.option("--epochs", default=20, show_default=True)
 @click.option("--rate", default=0.005, show_default=True, help="Adam's first learning rate.")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--threads", default=2, show_default=True)
-def main(data: Path, target: Path, epochs: int, rate: float, seed: int, threads: int) -> None:
-    """Train on DATA, an npz file as in ../cifar10/README.md."""
-    images, labels, test_images, test_labels = load(data)
+@click.option("--json", "json_file", type=FILE, help="Write the result as JSON.")
+def train_float(data: Path, target: Path, epochs: int, rate: float, seed: int, json_file: Path | None) -> None:
+    """Train the float network on DATA and write its state to TARGET."""
     with seeded(seed):
         net = ResNet8().to(memory_format=torch.channels_last)
+    start = time.perf_counter()
+    found = learn(net, data, Recipe(epochs, rate=rate, logit_scale=1.0, seed=seed, threads=THREADS))
+    torch.save(net.state_dict(), target)
+    show({"epochs": epochs, "rate": rate, "seconds": round(time.perf_counter() - start), "accuracy": found}, json_file)
 
-    def report(epoch: Epoch) -> None:
-        click.echo(
-            f"epoch {epoch.number}/{epochs}, {epoch.seconds:.0f} s: loss {epoch.loss:.4f}, {accuracy(net, test_images[:1000], test_labels[:1000]):.2%}"
-        )
-        torch.save(net.state_dict(), target)
 
-    recipe = Recipe(epochs, rate=rate, logit_scale=1.0, seed=seed, threads=threads)
-    fit(net, images, labels, recipe, inputs=augmented, report=report)
-    click.echo(f"{accuracy(net, test_images, test_labels):.2%} of {len(test_labels)} test images")
+def fixed_from(float_file: Path, data: Path, bits: int, k: int | None) -> nn.Module:
+    """The float network of a file in fixed point, calibrated on the first training images."""
+    net = ResNet8()
+    net.load_state_dict(torch.load(float_file, weights_only=True))
+    images = load(data)[0][:CALIBRATION]
+    return fixed(net, augmented(images, False), bits, k)
+
+
+@main.command()
+@click.argument("data", type=FILE)
+@click.argument("float_file", metavar="FLOAT", type=FILE)
+@click.argument("target", type=FILE)
+@click.option("--bits", default=8, show_default=True)
+@click.option("--k", type=int, help="Nonzero digits of a weight and of a slope.")
+@click.option("--epochs", default=3, show_default=True, help="0: calibration alone.")
+@click.option("--rate", default=0.001, show_default=True, help="Adam's first learning rate.")
+@click.option("--seed", default=1, show_default=True)
+@click.option("--test", type=FILE, help="Also write the test images (`x`) and labels (`y`), for `edgeq verify --data`.")
+@click.option("--json", "json_file", type=FILE, help="Write the result as JSON.")
+def tune(
+    data: Path,
+    float_file: Path,
+    target: Path,
+    bits: int,
+    k: int | None,
+    epochs: int,
+    rate: float,
+    seed: int,
+    test: Path | None,
+    json_file: Path | None,
+) -> None:
+    """Make FLOAT fixed point, fine-tune it, and write packed weights to TARGET."""
+    net = fixed_from(float_file, data, bits, k).to(memory_format=torch.channels_last)
+    _, _, test_images, test_labels = load(data)
+    result: dict[str, Any] = {"bits": bits, "k": k, "epochs": epochs, "rate": rate, "start": binary_points(net)}
+    result["calibrated"] = accuracy(net, test_images, test_labels, augmented)
+    click.echo(f"{result['calibrated']:.2%} after calibration")
+    freeze_statistics(net)
+    start = time.perf_counter()
+    if epochs:
+        learn(net, data, Recipe(epochs, rate=rate, logit_scale=1.0, seed=seed, threads=THREADS))
+    save_packed(net, target)
+    result |= {"seconds": round(time.perf_counter() - start), "learned": binary_points(net)}
+    result["accuracy"] = accuracy(net, test_images, test_labels, augmented)
+    show(result, json_file)
+    if test:
+        np.savez_compressed(test, x=augmented(test_images, False).numpy(), y=test_labels.numpy())
 
 
 if __name__ == "__main__":

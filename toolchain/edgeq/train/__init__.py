@@ -14,6 +14,7 @@ from edgeq.train.fixed_layers import (
     FixedLinear,
     FixedPReLU,
     FixedReLU,
+    freeze_statistics,
 )
 from edgeq.train.loop import Epoch, Recipe, accuracy, fit
 from edgeq.train.packed import load_packed, save_packed
@@ -46,6 +47,7 @@ __all__ = [
     "calibrate",
     "convert",
     "fit",
+    "freeze_statistics",
     "load_packed",
     "parameter_groups",
     "quantizers",

@@ -211,8 +211,8 @@ class FixedBatchNorm(nn.modules.batchnorm._BatchNorm):
     """BatchNorm as a fixed-point multiply-add, x * slope[c] + offset[c], cast: [N, C, H, W] or [N, C] of the same shape.
 
     slope and offset: the formats of gamma / sqrt(var + eps) and of beta - mean * slope, with one binary point each; batch
-    statistics in training until `frozen` is set, running ones else.  out: the format of the result, None to leave it to the next layer.
-    Parameters and buffers have the names of nn.BatchNorm2d.
+    statistics in training until `frozen` is set, running ones else.  out: the format of the result, None to leave it to the
+    next layer. Parameters and buffers have the names of nn.BatchNorm2d.
     """
 
     def __init__(

@@ -1,13 +1,15 @@
-"""A trained network as a small file: one bit a binary weight, float32 for what else the module keeps (BatchNorm).
+"""A trained network as a small file: one bit a binary weight, a code a fixed-point weight, float32 for what else there is.
 
 An .npz that loads without pickle. Each entry of the state dictionary is an array of its name; the weights of a binary layer are
-two: `NAME.bits` (uint8, np.packbits of weight > 0 in C order) and `NAME.shape` (int64). Equal modules give equal bytes.
+two: `NAME.bits` (uint8, np.packbits of weight > 0 in C order) and `NAME.shape` (int64); those of a fixed-point layer are
+`NAME.codes` (the narrowest integers that hold its words). Equal modules give equal bytes.
 """
 
 from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,20 +17,26 @@ from torch import Tensor, nn
 
 from edgeq.errors import EdgeqError
 from edgeq.train.binary import BinaryConv2d, BinaryLinear
+from edgeq.train.fixed import FixedQuant, point_of
 from edgeq.train.tree import binary_weight
 
-BITS, SHAPE = ".bits", ".shape"
+BITS, SHAPE, CODES = ".bits", ".shape", ".codes"
+POINT = "_quant.tensor_quant.integer"
+"""What follows a weight's name in that of its binary point."""
 
 
 def save_packed(module: nn.Module, path: Path) -> None:
-    """Write the module's state, binary weights as bits: what is lost is how far a latent weight is from its sign's change.
+    """Write the module's state, weights as bits and codes: what is lost is how far a latent weight is from its code's change.
 
     Binary layers: ours, and Brevitas layers with a 1-bit weight quantizer.
     """
     packed: dict[str, np.ndarray] = {}
     binary = {f"{name}.weight".lstrip("."): signs for name, part in module.named_modules() if (signs := _signs(part)) is not None}
+    fixed = _fixed(module)
     for name, value in module.state_dict().items():
-        if name in binary:
+        if name in fixed:
+            packed[name + CODES] = _codes(fixed[name], value)
+        elif name in binary:
             signs = binary[name].detach().numpy()
             packed[name + BITS], packed[name + SHAPE] = np.packbits(signs > 0), np.array(signs.shape, np.int64)
         else:
@@ -48,23 +56,47 @@ def load_packed(module: nn.Module, path: Path) -> None:
             arrays = dict(file)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise EdgeqError(f"the file cannot be read: {error}", where=str(path), fix="a file of save_packed") from error
+    fixed = _fixed(module)
     state = {}
     for name, value in module.state_dict().items():
-        parts = (name + BITS, name + SHAPE) if name in layers else (name,)
+        parts = (name + BITS, name + SHAPE) if name in layers else (name + CODES,) if name in fixed else (name,)
         if missing := [part for part in parts if part not in arrays]:
             raise EdgeqError(f"the file has no {missing[0]}", where=str(path), fix="the module that was saved")
         found = [arrays.pop(part) for part in parts]
         shape = tuple(found[-1].tolist()) if name in layers else found[0].shape
         if shape != tuple(value.shape):
             raise EdgeqError(f"{name} is {shape} in the file, {tuple(value.shape)} in the module", where=str(path))
-        state[name] = _latent(layers[name], found[0], value, path) if name in layers else torch.from_numpy(found[0])
+        if name in layers:
+            state[name] = _latent(layers[name], found[0], value, path)
+        else:
+            state[name] = torch.from_numpy(found[0])
+    for name, quantizer in fixed.items():
+        state[name] = state[name].to(torch.float32) * 2.0 ** -point_of(quantizer.kind, state[name + POINT])
     if arrays:
         raise EdgeqError(f"the module has no {min(arrays)}", where=str(path), fix="the module that was saved")
     module.load_state_dict(state)
 
 
+def _fixed(module: nn.Module) -> dict[str, FixedQuant]:
+    """The quantizers of the weights of fixed-point layers, by the weight's name."""
+    parts = ((name, _quantizer(part)) for name, part in module.named_modules())
+    return {f"{name}.weight".lstrip("."): quantizer for name, quantizer in parts if isinstance(quantizer, FixedQuant)}
+
+
+def _quantizer(part: nn.Module) -> Any:
+    return getattr(getattr(part, "weight_quant", None), "tensor_quant", None)
+
+
+def _codes(quantizer: FixedQuant, weight: Tensor) -> np.ndarray:
+    """The words of latent weights, as integers."""
+    bits = quantizer.kind.bits + (not quantizer.kind.signed)
+    with torch.no_grad():
+        return (quantizer(weight)[0] * 2.0**quantizer.point).numpy().astype(f"int{max(8, 1 << (bits - 1).bit_length())}")
+
+
 def _signs(module: nn.Module) -> Tensor | None:
-    return binary_weight(module) if hasattr(module, "weight_quant") else None
+    binary = hasattr(module, "weight_quant") and not isinstance(_quantizer(module), FixedQuant)
+    return binary_weight(module) if binary else None
 
 
 def _latent(layer: nn.Module, bits: np.ndarray, like: Tensor, path: Path) -> Tensor:
