@@ -25,6 +25,7 @@ from qonnx.core.onnx_exec import execute_onnx
 from qonnx_models import Builder, engines, kinds, verify_qonnx
 from torch import Tensor, nn
 
+from edgeq.digits import digit_count
 from edgeq.engines.reference import ReferenceEngine
 from edgeq.errors import EdgeqError
 from edgeq.fixed_point import DOMAIN, OPERATOR, OVERFLOWS, ROUNDINGS, FixedPoint
@@ -54,7 +55,6 @@ from edgeq.train import (
     parameter_groups,
     quantizers,
 )
-from edgeq.train.codings import digit_count
 from edgeq.train.fixed import FixedQuant
 from edgeq.train.loop import seeded
 from edgeq.train.settle import settle

@@ -76,7 +76,10 @@ OPS: dict[str, tuple[Op, tuple[IntType, ...]]] = {
     "add": (Add(np.array([3]), np.array([-2])), (NARROW, NARROW)),
     "concat": (Concat(), (NARROW, NARROW)),
     "rearrange": (Rearrange((4, 25), (1, 0), (100,)), (NARROW,)),
+    "digits": (Dense(RNG.integers(-99, 99, (4, 6))), (IntType((6,), -20, 20),)),
 }
+FOLDS = {"tree": -1, "digits": 1}
+"""Which fold of an operator its mutants are of, where that is not the slowest."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,7 @@ HLS = [
         Mutant("a dropped group", "grouped", "eq_mac.h", "(channel / CONFIG_T::group_out) *", "0 *"),
         Mutant("padding wins a max pool", "max_pool", "eq_window.h", "pixel[c] = CONFIG_T::pad_value;", "pixel[c] = 0;"),
         Mutant("the last of equals", "argmax", "eq_argmax.h", "if (in[c] > best)", "if (in[c] >= best)"),
-        Mutant("swapped multipliers", "add", "eq_add.h", "* in0[c] + b[", "* in1[c] + b["),
+        Mutant("swapped multipliers", "add", "eq_add.h", "<sum_t>(in0[c], a[", "<sum_t>(in1[c], a["),
         Mutant("the first column only", "upsample", "eq_upsample.h", "line[from][c]", "line[0][c]"),
     ],
     [
@@ -160,7 +163,11 @@ VERILOG = [
     Mutant("padding wins a max pool", "max_pool", "eq_max_pool.sv", "if (mask[i*Kw + j] && (window", "if ((window"),
     Mutant("the last of equals", "argmax", "eq_argmax.sv", "value_q[2*k+1] > gen_level", "value_q[2*k+1] >= gen_level"),
     Mutant("a stale row", "upsample", "eq_upsample.sv", "assign y = fresh_q ? pixel_q : stored;", "assign y = pixel_q;"),
-    Mutant("swapped multipliers", "add", "eq_add.sv", "assign {b, a} =", "assign {a, b} ="),
+    Mutant("swapped multipliers", "add", "eq_add.sv",
+           "multipliers[2*c*MulBits + d*DigitBits", "multipliers[(2*c + 1)*MulBits + d*DigitBits"),
+    Mutant("a lost sign of a digit", "digits", "eq_digit.sv", "? OutBits'(minus_i) :", "? OutBits'(value_i) :"),
+    Mutant("a digit 0 counts", "digits", "eq_digit.sv", "digit_i[0] ? shifted : '0", "shifted"),
+    Mutant("digits in one another's place", "digits", "eq_dot.sv", "(p*Simd + s)*WBits + d*DigitBits", "(p*Simd + s)*WBits"),
     Mutant("a forgotten permutation", "rearrange", "eq_rearrange.sv", "(rest % Sizes[32*axis +: 32]) * Strides[32*axis +: 32]",
            "(rest % Sizes[32*axis +: 32]) * Strides[32*(Rank-1-axis) +: 32]"),
 ]  # fmt: skip
@@ -246,10 +253,10 @@ def simulate(case: parity.Case, folder: Path, stalls: int | None = None) -> int:
 
 
 def design(name: str, folder: Path) -> parity.Case:
-    """The Verilog of one of OPS, shown to be right: weights in memory, or those of "tree" as logic."""
+    """The Verilog of one of OPS, shown to be right."""
     case = parity.case_of(*OPS[name])
     assert case.varied
-    folds = parity.folds_of(case, case.op.folds(*case.types)[-1 if name == "tree" else 0])
+    folds = parity.folds_of(case, case.op.folds(*case.types)[FOLDS.get(name, 0)])
     lower_rtl.lower(case.built, folds, folder)
     for stalls in parity.STALLS:
         assert simulate(case, folder, stalls) == 0

@@ -14,13 +14,14 @@ template <typename CONFIG_T> constexpr int eq_term(int channel, int k) {
 
 // One output vector of a layer that multiplies and accumulates: pe channels by simd terms a cycle, then the fused operator.
 //
-// weights: [n_out / pe][terms / simd][pe][simd]. pe = n_out and simd = terms is the unrolled form.
+// weights: [n_out / pe][terms / simd][pe][simd], as eq_times. pe = n_out and simd = terms is the unrolled form.
 struct eq_mac {
     template <typename CONFIG_T, class x_T, class res_T, class weight_T, class... post_T>
     static void apply(const x_T &x, res_T &out, const weight_T &weights, const post_T &...post) {
         #pragma HLS INLINE
         #pragma HLS ARRAY_RESHAPE variable=weights cyclic factor=CONFIG_T::lanes
         typedef typename CONFIG_T::acc_t acc_t;
+        typedef eq_times<CONFIG_T::digits, CONFIG_T::shift_bits> product;
         acc_t acc[CONFIG_T::pe];
         #pragma HLS ARRAY_PARTITION variable=acc complete
     Neurons:
@@ -38,7 +39,8 @@ struct eq_mac {
                 Lanes:
                     for (int lane = 0; lane < CONFIG_T::simd; lane++) {
                         #pragma HLS UNROLL
-                        sum += x[eq_term<CONFIG_T>(channel, sf * CONFIG_T::simd + lane)] * weights[base + lane];
+                        const int term = eq_term<CONFIG_T>(channel, sf * CONFIG_T::simd + lane);
+                        sum += product::template apply<acc_t>(x[term], weights[base + lane]);
                     }
                     acc[pe] = sum;
                     if (sf == CONFIG_T::term_folds - 1) {

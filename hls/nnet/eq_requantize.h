@@ -7,7 +7,7 @@ namespace nnet {
 
 // y = clip(round((x * multiplier[c] + offset[c]) / 2^shift), lo, hi), rounded half to even or down.
 //
-// multiplier, offset: [rows], rows is 1 or the number of channels, lanes of them are read in one cycle. wide_t holds
+// multiplier (as eq_times), offset: [rows], rows is 1 or the number of channels, lanes of them are read in one cycle. wide_t holds
 // x * multiplier + offset + 2^(shift-1), lo and hi.
 template <typename CONFIG_T> struct eq_requantize_element {
     template <class res_T, class value_T, class multiplier_T, class offset_T>
@@ -17,7 +17,8 @@ template <typename CONFIG_T> struct eq_requantize_element {
         #pragma HLS ARRAY_RESHAPE variable=offset cyclic factor=CONFIG_T::lanes
         typedef typename CONFIG_T::wide_t wide_t;
         const int row = eq_row(CONFIG_T::rows, channel);
-        wide_t product = value * multiplier[row] + offset[row];
+        wide_t product = eq_times<CONFIG_T::digits, CONFIG_T::shift_bits>::template apply<wide_t>(value, multiplier[row]);
+        product += offset[row];
         wide_t rounded = product;
         if (CONFIG_T::shift > 0) {
             const wide_t unit = wide_t(1) << CONFIG_T::shift;

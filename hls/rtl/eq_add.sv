@@ -1,5 +1,5 @@
-// Sum of two streams with a multiplier each a channel: y = a * x0 + b * x1, exact. It waits for both: behind a fork, an input
-// may need an eq_fifo.
+// Sum of two streams with a constant each a channel: y = a * x0 + b * x1, exact, by shifts and additions. It waits for both:
+// behind a fork, an input may need an eq_fifo.
 // Latency 4 cycles; a pixel a cycle.
 module eq_add #(
   /// Channels.
@@ -12,9 +12,11 @@ module eq_add #(
   parameter int unsigned In1Bits = 8,
   /// Its code, as eq_decode.
   parameter int unsigned In1Kind = 0,
-  /// Bits of a multiplier, two's complement.
-  parameter int unsigned MulBits = 2,
-  /// The multipliers: one word, {b, a} a channel, channel 0 lowest.
+  /// Signed digits of a constant, each as eq_digit.
+  parameter int unsigned Digits = 1,
+  /// The largest shift of a digit.
+  parameter int unsigned MaxShift = 0,
+  /// The constants: one word, {b, a} a channel, channel 0 lowest.
   parameter File = "",
   /// Bits of an output channel.
   parameter int unsigned OutBits = 8,
@@ -48,6 +50,8 @@ module eq_add #(
   localparam int unsigned SumBits = OutBits + 1;
   localparam int unsigned Value0Bits = In0Bits + 1;
   localparam int unsigned Value1Bits = In1Bits + 1;
+  localparam int unsigned DigitBits = 2 + $clog2(MaxShift + 1);
+  localparam int unsigned MulBits = Digits * DigitBits;
 
   logic credit, take;
   assign take = in0_valid_i && in1_valid_i && credit;
@@ -74,12 +78,7 @@ module eq_add #(
   for (genvar c = 0; c < Channels; c++) begin : gen_channel
     logic signed [Value0Bits-1:0] value0, value0_q;
     logic signed [Value1Bits-1:0] value1, value1_q;
-    logic signed [MulBits-1:0] a, b;
     logic signed [SumBits-1:0] product0_q, product1_q, sum_q;
-    assign {b, a} = multipliers[2*c*MulBits +: 2*MulBits];
-    // Products are needed modulo 2**SumBits only.
-    logic unused;
-    assign unused = ^{value0_q, value1_q, a, b};
     eq_decode #(
       .InBits(In0Bits),
       .Kind(In0Kind),
@@ -99,9 +98,39 @@ module eq_add #(
     always_ff @(posedge clk_i) begin
       value0_q <= value0;
       value1_q <= value1;
-      product0_q <= SumBits'(value0_q) * SumBits'(a);
-      product1_q <= SumBits'(value1_q) * SumBits'(b);
+      product0_q <= gen_digit[Digits-1].product0;
+      product1_q <= gen_digit[Digits-1].product1;
       sum_q <= product0_q + product1_q;
+    end
+    for (genvar d = 0; d < Digits; d++) begin : gen_digit
+      logic signed [SumBits-1:0] term0, term1, product0, product1;
+      eq_digit #(
+        .InBits(Value0Bits),
+        .MaxShift(MaxShift),
+        .OutBits(SumBits)
+      ) u_digit0 (
+        .value_i(value0_q),
+        .minus_i(-value0_q),
+        .digit_i(multipliers[2*c*MulBits + d*DigitBits +: DigitBits]),
+        .product_o(term0)
+      );
+      eq_digit #(
+        .InBits(Value1Bits),
+        .MaxShift(MaxShift),
+        .OutBits(SumBits)
+      ) u_digit1 (
+        .value_i(value1_q),
+        .minus_i(-value1_q),
+        .digit_i(multipliers[(2*c + 1)*MulBits + d*DigitBits +: DigitBits]),
+        .product_o(term1)
+      );
+      if (d == 0) begin : gen_first
+        assign product0 = term0;
+        assign product1 = term1;
+      end else begin : gen_next
+        assign product0 = term0 + gen_digit[d-1].product0;
+        assign product1 = term1 + gen_digit[d-1].product1;
+      end
     end
     eq_encode #(
       .InBits(SumBits),

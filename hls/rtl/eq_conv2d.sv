@@ -1,6 +1,6 @@
 // Convolution with weights in memory, zero padding, stride, dilation and groups, then eq_post: eq_window, a few patches and
 // eq_mvu. Its accumulators hold any exact sum. For weights as logic see the generated eq_unrolled modules.
-// Latency: the window's, (Outputs/Pe)*(terms/Simd) cycles and at most 12 + ceil(log4(Simd)); a frame takes the larger of the
+// Latency: the window's, (Outputs/Pe)*(terms/Simd) cycles and at most 12 + ceil(log4(Simd * Digits)); a frame takes the larger of the
 // window's cycles and (Outputs/Pe)*(terms/Simd) cycles a patch, and what of the window's first rows the patches do not cover.
 module eq_conv2d #(
   /// Rows of the image.
@@ -43,8 +43,12 @@ module eq_conv2d #(
   parameter int unsigned XKind = 0,
   /// Bits of a weight.
   parameter int unsigned WBits = 8,
-  /// Code of a weight, as eq_decode.
+  /// Code of a weight, as eq_dot.
   parameter int unsigned WKind = 1,
+  /// Signed digits of a weight; 1 where its code is another.
+  parameter int unsigned Digits = 1,
+  /// The largest shift of a digit.
+  parameter int unsigned MaxShift = 0,
   /// Bits of an accumulator, two's complement.
   parameter int unsigned AccBits = 20,
   /// Bits of an output channel.
@@ -152,6 +156,8 @@ module eq_conv2d #(
     .XKind(XKind),
     .WBits(WBits),
     .WKind(WKind),
+    .Digits(Digits),
+    .MaxShift(MaxShift),
     .Masked(Masked),
     .AccBits(AccBits),
     .OutBits(OutBits),

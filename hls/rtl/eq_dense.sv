@@ -15,8 +15,12 @@ module eq_dense #(
   parameter int unsigned XKind = 0,
   /// Bits of a weight.
   parameter int unsigned WBits = 8,
-  /// Code of a weight, as eq_decode.
+  /// Code of a weight, as eq_dot.
   parameter int unsigned WKind = 1,
+  /// Signed digits of a weight; 1 where its code is another.
+  parameter int unsigned Digits = 1,
+  /// The largest shift of a digit.
+  parameter int unsigned MaxShift = 0,
   /// Bits of an accumulator, two's complement.
   parameter int unsigned AccBits = 20,
   /// Bits of an output channel.
@@ -57,6 +61,8 @@ module eq_dense #(
     .XKind(XKind),
     .WBits(WBits),
     .WKind(WKind),
+    .Digits(Digits),
+    .MaxShift(MaxShift),
     .AccBits(AccBits),
     .OutBits(OutBits),
     .Post(Post),

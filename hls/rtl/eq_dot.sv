@@ -1,6 +1,7 @@
-// Dot products of one slice of a patch with the weights of several output channels: integers by multipliers and an adder tree,
-// {-1, +1} by {-1, +1} by XNOR and popcount. It keeps no sum: eq_mvu accumulates.
-// Latency 1 cycle for binary operands, else 1 + ceil(log4(Simd)); a slice a cycle, never stalling.
+// Dot products of one slice of a patch with the weights of several output channels: integers by multipliers, or by shifters
+// where weights come as signed digits, and an adder tree; {-1, +1} by {-1, +1} by XNOR and popcount. It keeps no sum: eq_mvu
+// accumulates.
+// Latency 1 cycle for binary operands, else 1 + ceil(log4(Simd * Digits)); a slice a cycle, never stalling.
 module eq_dot #(
   /// Output channels at a time.
   parameter int unsigned Pe = 1,
@@ -14,8 +15,12 @@ module eq_dot #(
   parameter int unsigned XKind = 0,
   /// Bits of a weight.
   parameter int unsigned WBits = 8,
-  /// Code of a weight, as eq_decode.
+  /// Code of a weight, as eq_decode; 3: signed digits, each as eq_digit.
   parameter int unsigned WKind = 1,
+  /// Signed digits of a weight; 1 where its code is another.
+  parameter int unsigned Digits = 1,
+  /// The largest shift of a digit.
+  parameter int unsigned MaxShift = 0,
   /// Masked terms count 0.
   parameter bit          Masked = 1'b0,
   /// Bits of a dot product; it wraps. Of binary operands it is 2 * the number of equal bits.
@@ -46,7 +51,7 @@ module eq_dot #(
 );
 
   localparam bit Binary = XKind == 2 && WKind == 2;
-  localparam int unsigned Latency = Binary ? 1 : 1 + ($clog2(Simd) + 1) / 2;
+  localparam int unsigned Latency = Binary ? 1 : 1 + ($clog2(Simd * Digits) + 1) / 2;
   localparam int unsigned Sharing = Pe / Spans;
 
   logic [Latency-1:0] valid_q;
@@ -88,9 +93,10 @@ module eq_dot #(
       assign sums_o[p*SumBits +: SumBits] = SumBits'({count_q, 1'b0});
     end
   end else begin : gen_integer
-    localparam int unsigned XValueBits = XBits + (XKind == 1 ? 0 : 1);
+    // With digits x is negated, and -x of the smallest two's complement code takes a bit more.
+    localparam int unsigned XValueBits = XBits + (XKind == 1 && WKind != 3 ? 0 : 1);
     localparam int unsigned WValueBits = WBits + (WKind == 1 ? 0 : 1);
-    localparam int unsigned ProductBits = XValueBits + WValueBits;
+    localparam int unsigned ProductBits = WKind == 3 ? XValueBits + MaxShift : XValueBits + WValueBits;
 
     logic signed [XValueBits-1:0] x [Spans*Simd];
     for (genvar i = 0; i < Spans * Simd; i++) begin : gen_x
@@ -110,14 +116,41 @@ module eq_dot #(
       end
     end
 
+    if (WKind == 3) begin : gen_minus
+      logic signed [XValueBits-1:0] minus [Spans*Simd];
+      for (genvar i = 0; i < Spans * Simd; i++) begin : gen_x
+        assign minus[i] = -x[i];
+      end
+    end
+
     for (genvar p = 0; p < Pe; p++) begin : gen_pe
-      logic [Simd*ProductBits-1:0] products;
+      logic [Simd*Digits*ProductBits-1:0] products;
       for (genvar s = 0; s < Simd; s++) begin : gen_term
-        logic signed [ProductBits-1:0] value, product_q;
-        assign value = ProductBits'(x[(p/Sharing)*Simd + s]);
-        if (WKind == 2) begin : gen_sign
+        if (WKind == 3) begin : gen_digits
+          localparam int unsigned DigitBits = WBits / Digits;
+          for (genvar d = 0; d < Digits; d++) begin : gen_digit
+            logic signed [ProductBits-1:0] term, term_q;
+            eq_digit #(
+              .InBits(XValueBits),
+              .MaxShift(MaxShift),
+              .OutBits(ProductBits)
+            ) u_digit (
+              .value_i(x[(p/Sharing)*Simd + s]),
+              .minus_i(gen_minus.minus[(p/Sharing)*Simd + s]),
+              .digit_i(weights_i[(p*Simd + s)*WBits + d*DigitBits +: DigitBits]),
+              .product_o(term)
+            );
+            always_ff @(posedge clk_i) term_q <= term;
+            assign products[(s*Digits + d)*ProductBits +: ProductBits] = term_q;
+          end
+        end else if (WKind == 2) begin : gen_sign
+          logic signed [ProductBits-1:0] value, product_q;
+          assign value = ProductBits'(x[(p/Sharing)*Simd + s]);
           always_ff @(posedge clk_i) product_q <= weights_i[p*Simd + s] ? value : -value;
+          assign products[s*ProductBits +: ProductBits] = product_q;
         end else begin : gen_product
+          logic signed [ProductBits-1:0] value, product_q;
+          assign value = ProductBits'(x[(p/Sharing)*Simd + s]);
           logic signed [WValueBits-1:0] weight;
           eq_decode #(
             .InBits(WBits),
@@ -128,11 +161,11 @@ module eq_dot #(
             .value_o(weight)
           );
           always_ff @(posedge clk_i) product_q <= value * ProductBits'(weight);
+          assign products[s*ProductBits +: ProductBits] = product_q;
         end
-        assign products[s*ProductBits +: ProductBits] = product_q;
       end
       eq_sum #(
-        .Terms(Simd),
+        .Terms(Simd * Digits),
         .InBits(ProductBits),
         .OutBits(SumBits)
       ) u_sum (

@@ -1,6 +1,6 @@
 // Folded matrix-vector unit: Pe output channels by Simd terms a cycle, weights in memory, then eq_post. A beat is a patch, tap
 // by tap; grouped and depthwise weights too. The patch stays in the source until its last cycle: put an eq_outfifo there.
-// Latency (Outputs/Pe)*(terms/Simd) + 8 + ceil(log4(Simd)) cycles at most; exactly (Outputs/Pe)*(terms/Simd) cycles a patch.
+// Latency (Outputs/Pe)*(terms/Simd) + 8 + ceil(log4(Simd * Digits)) cycles at most; exactly (Outputs/Pe)*(terms/Simd) cycles a patch.
 module eq_mvu #(
   /// Taps of a patch.
   parameter int unsigned Taps = 1,
@@ -20,8 +20,12 @@ module eq_mvu #(
   parameter int unsigned XKind = 0,
   /// Bits of a weight.
   parameter int unsigned WBits = 8,
-  /// Code of a weight, as eq_decode.
+  /// Code of a weight, as eq_dot.
   parameter int unsigned WKind = 1,
+  /// Signed digits of a weight; 1 where its code is another.
+  parameter int unsigned Digits = 1,
+  /// The largest shift of a digit.
+  parameter int unsigned MaxShift = 0,
   /// Taps whose mask bit is 0 count 0.
   parameter bit          Masked = 1'b0,
   /// Bits of an accumulator, two's complement.
@@ -68,7 +72,7 @@ module eq_mvu #(
   localparam int unsigned Slices = Groups * Sf;
   localparam bit Binary = XKind == 2 && WKind == 2;
   // From a patch's credit to its push: its steps, and at most this many cycles of pipeline.
-  localparam int unsigned Latency = 8 + ($clog2(Simd) + 1) / 2;
+  localparam int unsigned Latency = 8 + ($clog2(Simd * Digits) + 1) / 2;
   localparam int unsigned FifoDepth = (Latency + 2 * Steps) / Steps + 1;
 
   if (Channels % Groups != 0 || Outputs % Groups != 0 || Outputs % Pe != 0 || Terms % Simd != 0 ||
@@ -206,6 +210,8 @@ module eq_mvu #(
     .XKind(XKind),
     .WBits(WBits),
     .WKind(WKind),
+    .Digits(Digits),
+    .MaxShift(MaxShift),
     .Masked(Masked),
     .SumBits(AccBits),
     .SideBits(2 + AccBits)

@@ -11,7 +11,8 @@ module eq_post #(
   /// Bits of y.
   parameter int unsigned OutBits = 8,
   /// Eight 64-bit fields, lowest first: kind (0 none, 1 thresholds, 2 requantize), y is bipolar, levels or multiplier bits,
-  /// base or smallest y, step or largest y, bits of a sum, shift, round half to even. Bit 511 is set.
+  /// base or smallest y, step or largest y, bits of a sum, shift, and of a requantize a byte each: round half to even, signed
+  /// digits of a multiplier, the largest shift of one. Bit 511 is set.
   parameter logic [511:0] Post = {1'b1, 511'b0},
   /// The parameters: a word an index, lane 0 lowest.
   parameter File = "",
@@ -107,6 +108,8 @@ module eq_post #(
         .Lanes(Lanes),
         .InBits(InBits),
         .MulBits(Terms),
+        .Digits(int'(Post[463:456])),
+        .MaxShift(int'(Post[471:464])),
         .SumBits(SumBits),
         .Shift(int'(Post[415:384])),
         .HalfEven(Post[448]),

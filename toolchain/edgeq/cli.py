@@ -133,6 +133,7 @@ def verify(folder: Path, as_json: bool, **options: Any) -> None:
     show_default=True,
     help="Share of the board.",
 )
+@click.option("--max-dsp", type=click.IntRange(0), help="DSPs at most; 0: no multipliers, shifts and additions instead.")
 @click.option(
     "--estimate",
     type=click.Choice(["auto", "yosys", "model"]),

@@ -22,6 +22,7 @@ class Fold:
     along the minimum spanning tree of a binary layer, simd terms anywhere in the patch, as many cycles as the tree leaves.
     mst: a binary layer may be built along its minimum spanning tree, else directly.
     block: the weights of a folded layer lie in block RAM also where they are few words, which LUTs would hold.
+    digits: products by shifters, one for each signed digit of a constant, in place of multipliers.
     beat: pixels a beat of the network's input, in raster order; more than one for the operator that reads it alone.
     share: the channels of an unrolled binary layer may share partial sums, beyond the tree.
     max_lut_levels: LUT levels between two registers of an unrolled binary layer. max_depth: of its spanning tree.
@@ -34,6 +35,7 @@ class Fold:
     mst: bool = True
     share: bool = True
     block: bool = False
+    digits: bool = False
     beat: int = 1
     max_lut_levels: int = MAX_LUT_LEVELS
     max_depth: int | None = None
@@ -47,9 +49,10 @@ class Fold:
     def __str__(self) -> str:
         if self.beat > 1:
             return f"{self.beat} pixels a beat"
+        how = (" in BRAM" if self.block else "") + (" by digits" if self.digits else "")
         if self.mode == "tree":
-            return f"{self.pe} x {self.simd} tree"
-        return f"{self.pe} x {self.simd}{' in BRAM' if self.block else ''}" if self.mode == "folded" else self.mode
+            return f"{self.pe} x {self.simd} tree{how}"
+        return f"{self.pe} x {self.simd}{how}" if self.mode == "folded" else self.mode + how
 
 
 def input_beat(graph: Graph, folds: dict[str, Fold]) -> int:

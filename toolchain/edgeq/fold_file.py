@@ -14,14 +14,14 @@ from edgeq.folding import Choice, Target
 from edgeq.graph import Graph
 
 MAX_BYTES = 1 << 24
-SHAPE = ("mode", "pe", "simd", "block", "beat")
+SHAPE = ("mode", "pe", "simd", "block", "digits", "beat")
 SETTINGS = ("mst", "share", "max_lut_levels", "max_depth")
 _HEAD = """\
 # How parallel each operator is built, written by `edgeq synth`. Change it and give it back: edgeq synth ... --fold THIS_FILE
 # An operator that is not in the file is chosen by edgeq. Below each that was chosen: other ways to build it, by our model.
 # mode "unrolled": weights as logic, a patch a cycle. "folded": pe output channels x simd terms a cycle. "tree": the same along
 # the spanning tree of a binary layer. "pixel": a pixel a cycle, no choice. beat: pixels a beat of the network's input.
-# block: the few words of weights of a folded layer lie in block RAM, not in LUTs.
+# block: the few words of weights of a folded layer lie in block RAM, not in LUTs. digits: shifters in place of multipliers.
 # mst, share, max_lut_levels, max_depth may be set as well, as the options of `edgeq synth`.
 """
 
@@ -102,8 +102,7 @@ def _values(fold: Fold) -> dict[str, Any]:
         values |= {"pe": fold.pe, "simd": fold.simd}
     if fold.mode == "unrolled":
         values |= {key: value for key in SETTINGS if (value := getattr(fold, key)) is not None}
-    if fold.block:
-        values["block"] = True
+    values |= {key: True for key in ("block", "digits") if getattr(fold, key)}
     if fold.beat > 1:
         values["beat"] = fold.beat
     return values

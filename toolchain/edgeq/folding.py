@@ -27,12 +27,13 @@ class Target:
     """What `choose` looks for.
 
     fps: frames a second at the board's clock that the network has to reach, as cheaply as possible; None: the fastest that fits.
-    max_utilization: share of each resource that the operators may take.
+    max_utilization: share of each resource that the operators may take.  max_dsp: DSPs that they may take at most.
     fixed: folds already decided, by node, such as those of a fold file. mst, share, max_lut_levels, max_depth: of the others.
     """
 
     fps: float | None = None
     max_utilization: float = MAX_UTILIZATION
+    max_dsp: int | None = None
     mst: bool = True
     share: bool = True
     max_lut_levels: int = MAX_LUT_LEVELS
@@ -60,6 +61,8 @@ def choose(
     """
     known = known or ladders(graph, board, target)
     limit = Cost(*(target.max_utilization * amount for amount in board.budget.astuple()))
+    if target.max_dsp is not None:
+        limit = replace(limit, dsp=min(limit.dsp, target.max_dsp))
     slowest = max(min(c.cycles for c in choices) for choices in known.values())
     if target.fps is not None:
         most = int(board.clock_mhz * 1e6 // target.fps)

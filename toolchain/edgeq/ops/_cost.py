@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.delta import BANKS_PER_RAM, Program, program
+from edgeq.digits import DigitCode
 from edgeq.fold import Fold
 from edgeq.graph import IntType
 from edgeq.hardware import Cost, memory_cost
-from edgeq.ops._rtl import PATCH_FIFO, Window, fusible, is_binary, signed_bits, value_bits
+from edgeq.ops._rtl import PATCH_FIFO, Window, fusible, is_binary, layer_digits, signed_bits, value_bits
 from edgeq.unrolled import estimated_luts
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ LUT_PER_XNOR, LUT_PER_COUNT = 2.1, 3
 """eq_equal_count: XNOR of variable bits and a popcount; Yosys counts 60, 81, 102 and 135 LUT for 27, 36, 48 and 64 bits."""
 LUT_PER_SUM_BIT = 1.5
 """An accumulator and what clears it."""
+LUT_PER_SHIFTED_BIT = 0.6
+"""A bit and position of the shift of eq_digit."""
 MUX_INPUTS_PER_LUT = 2.5
 LOAD_INPUTS_PER_LUT = 2.0
 """Where a word count is no power of two: 273 LUT for 28 words of 21 bits, 1,175 for 30 of 77."""
@@ -69,20 +72,33 @@ def threshold(levels: int, bits: int, lanes: int, words: int) -> Cost:
     return scaled(lane, lanes) + memory_cost(lanes * (levels * (bits + 1) + 1), words, rom=True)
 
 
-def requantize(bits: int, multiplier_bits: int, sum_bits: int, out_bits: int, lanes: int, words: int) -> Cost:
-    """eq_post with a requantize: product, sum, rounding, clip."""
-    lane = product(bits, multiplier_bits) + Cost(lut=2 * sum_bits + 2 * out_bits, ff=2 * sum_bits + out_bits)
+def digit(bits: int, code: DigitCode, constant: bool = False) -> Cost:
+    """eq_digit: a shifter, of which nothing is left where the digit is a constant."""
+    wide = bits + code.max_shift
+    return Cost(lut=0 if constant else LUT_PER_SHIFTED_BIT * wide * max(1, code.shift_bits), ff=wide)
+
+
+def requantize(
+    bits: int, multiplier_bits: int, sum_bits: int, out_bits: int, lanes: int, words: int, code: DigitCode | None
+) -> Cost:
+    """eq_post with a requantize: product, or shifts and a sum for the digits of `code`, sum, rounding, clip."""
+    lane = Cost(lut=2 * sum_bits + 2 * out_bits, ff=2 * sum_bits + out_bits)
+    if code is None:
+        lane += product(bits, multiplier_bits)
+    else:
+        multiplier_bits = code.width
+        lane += scaled(digit(bits + 1, code, words == 1), code.count) + Cost(lut=(code.count - 1) * sum_bits)
     return scaled(lane, lanes) + memory_cost(lanes * (multiplier_bits + sum_bits), words, rom=True)
 
 
-def pointwise(op: object, x: IntType, y: IntType) -> Cost:
+def pointwise(op: object, fold: Fold, x: IntType, y: IntType) -> Cost:
     """A fusible operator on its own."""
-    return post(op, value_bits(x), x, x.channels, 1) + fifo(y.channels * y.width, 8)
+    return post(op, fold, value_bits(x), x, x.channels, 1) + fifo(y.channels * y.width, 8)
 
 
-def post(op: object, bits: int, x: IntType, lanes: int, words: int) -> Cost:
+def post(op: object, fold: Fold, bits: int, x: IntType, lanes: int, words: int) -> Cost:
     """A fused operator on `lanes` values of `bits` bits at a time; it says itself what a lane costs."""
-    return op.cost_post(x, bits, lanes, words) if op is not None else Cost()  # type: ignore[attr-defined]
+    return op.cost_post(x, bits, lanes, words, fold.digits) if op is not None else Cost()  # type: ignore[attr-defined]
 
 
 def layer(
@@ -101,23 +117,30 @@ def layer(
         luts = estimated_luts(rows, fold.form, groups, compare is not None, fold.max_depth)
         masked = geometry is not None and geometry.masks() is not None
         logic = Cost(lut=luts + channels * bits * masked, ff=FF_PER_LUT * luts)
-        last = Cost() if compare else post(op.post, bits, accumulator, channels, 1)
+        last = Cost() if compare else post(op.post, fold, bits, accumulator, channels, 1)
         return front + logic + last + fifo(channels * y.width, UNROLLED_DEPTH)
     if fold.mode == "tree":
         masks = geometry.masks() if geometry else None
         made = program(rows, fold.pe, groups, taps)
         patches = fifo(taps * x.channels + (4 if masks is not None else 0), PATCH_FIFO) if geometry else Cost()
         unit = delta(made, bits, 1 if masks is None else len(masks))
-        return front + patches + unit + _tree_tail(op, made, y, bits, accumulator)
+        return front + patches + unit + _tree_tail(op, fold, made, y, bits, accumulator)
     pe, simd = (fold.pe, fold.simd) if fold.mode == "folded" else (channels, terms)
     count = (channels // pe) * (terms // simd)
     lo, hi = int(rows.min()), int(rows.max())
     weight_bits = 1 if np.all(np.abs(rows) == 1) else max(1, signed_bits(lo, hi) - (lo >= 0))
-    weights = memory_cost(pe * simd * weight_bits, count, rom=True, block=fold.block)
+    digits = layer_digits(fold, rows)
+    word = pe * simd * (digits.width if digits else weight_bits)
+    weights = memory_cost(word, count, rom=True, block=fold.block)
     if binary:
         dot = Cost(lut=pe * (simd * LUT_PER_XNOR + LUT_PER_COUNT), ff=pe * 8 + simd)
     elif weight_bits == 1:
         dot = Cost(lut=2 * pe * simd * value_bits(x), ff=1.5 * pe * simd * value_bits(x))
+    elif digits:
+        bits_of_term, terms_at_once = x.width + 1 + digits.max_shift, simd * digits.count
+        dot = scaled(digit(x.width + 1, digits), pe * terms_at_once) + Cost(
+            lut=pe * (terms_at_once - 1) * (bits_of_term + 2) + simd * x.width, ff=0.5 * pe * terms_at_once * bits_of_term
+        )
     else:
         one = product(value_bits(x), weight_bits)
         bits_of_product = value_bits(x) + weight_bits
@@ -126,7 +149,7 @@ def layer(
     spans = max(1, pe * groups // channels)
     select = Cost(lut=spans * simd * x.width * (slices - 1) / MUX_INPUTS_PER_LUT, ff=spans * simd * x.width)
     patches = fifo(patch_bits, PATCH_FIFO) if geometry and count > 1 else Cost()
-    tail = post(op.post, bits, accumulator, pe, channels // pe) + Cost(
+    tail = post(op.post, fold, bits, accumulator, pe, channels // pe) + Cost(
         lut=pe * bits * LUT_PER_SUM_BIT, ff=pe * bits + channels * y.width
     )
     return front + patches + select + weights + dot + tail + fifo(channels * y.width, max(4, 12 // count + 2)) + CONTROL
@@ -146,7 +169,7 @@ def delta(made: Program, bits: int, classes: int) -> Cost:
     return scaled(lane, pe * lanes) + select + scaled(sums, pe) + finish + tables + CONTROL
 
 
-def _tree_tail(op: Mac, made: Program, y: IntType, bits: int, accumulator: IntType) -> Cost:
+def _tree_tail(op: Mac, fold: Fold, made: Program, y: IntType, bits: int, accumulator: IntType) -> Cost:
     """The fused operator on one lane, and the output."""
     out = y.channels * y.width
-    return post(op.post, bits, accumulator, 1, made.slots.size) + Cost(ff=out) + fifo(out, max(3, 12 // made.cycles + 3))
+    return post(op.post, fold, bits, accumulator, 1, made.slots.size) + Cost(ff=out) + fifo(out, max(3, 12 // made.cycles + 3))

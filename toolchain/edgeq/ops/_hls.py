@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeq.digits import DigitCode
 from edgeq.fold import Fold
 from edgeq.graph import IntType, range_width
 from edgeq.hardware import HlsCall, HlsTable
 from edgeq.mst import spanning_tree
-from edgeq.ops._rtl import plain_fold
+from edgeq.ops._rtl import layer_digits, plain_fold
 
 if TYPE_CHECKING:
     from edgeq.ops._mac import Mac
@@ -44,14 +45,25 @@ def integer_layer(
     """A layer of eq_mac.h. rows: weights [Cout, K] in the order of the patch."""
     fold = plain_fold(fold, rows, groups)
     pe, simd = lanes(fold, rows)
-    config |= _folded(rows, pe, simd, groups, config["n_chan"]) | {"lanes": pe * simd}
+    code = layer_digits(fold, rows)
+    config |= _folded(rows, pe, simd, groups, config["n_chan"]) | {"lanes": pe * simd} | digit_config(code)
     return HlsCall(
         function,
         config,
         types={"acc_t": ap_type(accumulator)},
-        tables={"weights": HlsTable.of(_blocks(rows, pe, simd))},
-        post=_fused(layer, pe, accumulator),
+        tables={"weights": digit_table(_blocks(rows, pe, simd), code)},
+        post=_fused(layer, fold, pe, accumulator),
     )
+
+
+def digit_config(code: DigitCode | None) -> dict[str, int]:
+    """The configuration that eq_times of eq_common.h reads; None: of plain constants."""
+    return {"digits": code.count if code else 0, "shift_bits": code.shift_bits if code else 0}
+
+
+def digit_table(constants: np.ndarray, code: DigitCode | None) -> HlsTable:
+    """The table of constants that eq_times takes."""
+    return HlsTable(code.codes(constants), code.width, False) if code else HlsTable.of(constants)
 
 
 def binary_layer(
@@ -77,7 +89,7 @@ def binary_layer(
         types={"acc_t": ap_type(accumulator), "count_t": (range_width(0, rows.shape[1]), False)},
         kernel="eq_binary_tree" if tree else "eq_binary_mac",
         tables=_tree(rows, groups) if tree else {"weights": words(_blocks(rows, pe, simd) > 0)},
-        post=_fused(layer, pe, accumulator),
+        post=_fused(layer, fold, pe, accumulator),
     )
 
 
@@ -108,9 +120,9 @@ def rows_a_cycle(fold: Fold, rows: int) -> int:
     return min(rows, fold.pe) if fold.mode == "folded" else rows
 
 
-def _fused(layer: Mac, pe: int, accumulator: IntType) -> HlsCall | None:
+def _fused(layer: Mac, fold: Fold, pe: int, accumulator: IntType) -> HlsCall | None:
     """The fused operator, on pe channels a cycle."""
-    return layer.post.hls(Fold("folded", pe), accumulator) if layer.post else None
+    return layer.post.hls(Fold("folded", pe, digits=fold.digits), accumulator) if layer.post else None
 
 
 def lanes(fold: Fold, rows: np.ndarray) -> tuple[int, int]:

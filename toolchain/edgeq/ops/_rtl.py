@@ -10,6 +10,7 @@ import numpy as np
 
 from edgeq.cache import key
 from edgeq.delta import MAX_LANES, lanes_of, program
+from edgeq.digits import DigitCode
 from edgeq.drawing import tree_svg
 from edgeq.errors import EdgeqError
 from edgeq.fold import Fold
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
 MAX_SIMD = 64
 """Terms of a folded layer at a time: what a popcount or an adder tree adds between two registers."""
-UNSIGNED, SIGNED, BIPOLAR = range(3)
-"""Codes of eq_decode.sv."""
+UNSIGNED, SIGNED, BIPOLAR, DIGITS = range(4)
+"""Codes of eq_decode.sv, and of weights in eq_dot.sv."""
 NOTED = ("form", "depth", "distance", "additions", "direct_additions", "luts", "carries", "latency", "compare")
 """What of an unrolled layer goes to the report."""
 WEIGHT_FILE, POST_FILE = "weights.hex", "post.hex"
@@ -88,14 +89,17 @@ class Fusible(Protocol):
     def rtl_compare(self, channels: int) -> Compare | None:
         """The comparison that it is in hardware, 1 for the code 1 of y; None where it is more than one bit."""
 
-    def rtl_post(self, x: IntType, bits: int) -> Post:
-        """Its parameters for values of type x in `bits` bits, two's complement."""
+    def rtl_post(self, x: IntType, bits: int, digits: bool) -> Post:
+        """Its parameters for values of type x in `bits` bits, two's complement; digits: as `Fold.digits`."""
+
+    def multiplies(self) -> bool:
+        """True where it takes a multiplier that digits could replace."""
 
 
-def pointwise(op: Fusible, x: IntType, y: IntType) -> RtlInstance:
+def pointwise(op: Fusible, fold: Fold, x: IntType, y: IntType) -> RtlInstance:
     """A fusible operator on its own."""
     bits = value_bits(x)
-    post = op.rtl_post(x, bits)
+    post = op.rtl_post(x, bits, fold.digits)
     return RtlInstance(
         "eq_pointwise",
         {
@@ -206,6 +210,19 @@ def with_block_ram(folds: list[Fold], rows: np.ndarray) -> list[Fold]:
     return found
 
 
+def with_digits(op: Mac, folds: list[Fold]) -> list[Fold]:
+    """The folds of a layer, and after each that multiplies the same by digits, where a constant's code is short enough."""
+    post = op.post is not None and fusible(op.post).multiplies()
+    own = not bool(np.all(np.abs(op.weight) == 1))
+    if not (post or own):
+        return folds
+    found = []
+    for fold in folds:
+        products = post or (own and fold.mode == "folded")
+        found += [fold, replace(fold, digits=True)] if products else [fold]
+    return found
+
+
 def plain_fold(fold: Fold, rows: np.ndarray, groups: int = 1) -> Fold:
     """A fold along a tree, for an engine that has no such form: as many products a cycle, or the next more, without the tree."""
     if fold.mode != "tree":
@@ -241,16 +258,25 @@ def layer(
     weights_kind, weight_bits = (SIGNED if lo < 0 else UNSIGNED), range_width(lo, hi)
     if np.all(np.abs(rows) == 1):
         weights_kind, weight_bits, rows = BIPOLAR, 1, rows > 0
+    digits = layer_digits(fold, rows)
+    if digits:
+        weights_kind, weight_bits = DIGITS, digits.width
+        params |= {"Digits": digits.count, "MaxShift": digits.max_shift}
     if not binary:
         params |= {"XBits": x.width, "XKind": code(x), "WBits": weight_bits, "WKind": weights_kind}
     blocks = rows.reshape(len(rows) // pe, pe, rows.shape[1] // simd, simd).transpose(0, 2, 1, 3).reshape(-1, pe * simd)
-    tail, memories = _tail(op, accumulator, pe)
+    tail, memories = _tail(op, accumulator, pe, fold.digits)
     return RtlInstance(
         module,
         params | tail | {"WeightFile": WEIGHT_FILE, **({"WeightBlock": 1} if fold.block else {})},
         uses=(module,),
-        memories={WEIGHT_FILE: memory_image(to_bits(blocks, weight_bits)), **memories},
+        memories={WEIGHT_FILE: memory_image(digits.bits(blocks) if digits else to_bits(blocks, weight_bits)), **memories},
     )
+
+
+def layer_digits(fold: Fold, rows: np.ndarray) -> DigitCode | None:
+    """The code of a layer's weights as digits; None where they come otherwise."""
+    return DigitCode.of(rows) if fold.digits and fold.mode == "folded" and not np.all(np.abs(rows) == 1) else None
 
 
 _LATENCIES: dict[str, int] = {}
@@ -299,7 +325,9 @@ def _unrolled(
     if compare:
         parameters, words, result, tail, config = "", "", "y_o(y)", _COMPARED.format(latency=unrolled.latency), 0
     else:
-        post = Post.of(0, y, bits=np.zeros((1, 0))) if op.post is None else fusible(op.post).rtl_post(accumulator, bits)
+        post = (
+            Post.of(0, y, bits=np.zeros((1, 0))) if op.post is None else fusible(op.post).rtl_post(accumulator, bits, fold.digits)
+        )
         memories = {POST_FILE: post.image(len(rows), len(rows))} if op.post else {}
         parameters, words, result = _POST_FILE, f"  logic [{len(rows)}*{bits}-1:0] accs;\n", "acc_o(accs)"
         config = post.config
@@ -469,7 +497,7 @@ def _tree(
     taps = prod(window.kernel) if window else 1
     made = program(rows, fold.pe, groups, taps)
     plan, slots = made.layout, made.slots.size
-    tail, _ = _tail(op, accumulator, 1)
+    tail, _ = _tail(op, accumulator, 1, fold.digits)
     bits, y = int(tail["AccBits"]), op.finish(accumulator)
     masks = window.masks() if window else None
     memories = {CODE_FILE: made.code(), SLOT_FILE: made.slot_words(bits)}
@@ -491,7 +519,7 @@ def _tree(
         settings |= {"Classes": len(masks), "BorderBits": max(1, signed_bits(int(constants.min()), int(constants.max())))}
         memories[BORDER_FILE] = memory_image(to_bits(constants, int(settings["BorderBits"])))
     if op.post is not None:
-        bits_of_post = fusible(op.post).rtl_post(accumulator, bits).bits
+        bits_of_post = fusible(op.post).rtl_post(accumulator, bits, fold.digits).bits
         memories[POST_FILE] = memory_image(made.by_slot(np.broadcast_to(bits_of_post, (len(rows), bits_of_post.shape[1]))))
     names = {CODE_FILE: "CodeFile", SLOT_FILE: "SlotFile", BORDER_FILE: "BorderFile", POST_FILE: "PostFile"}
     text = _TREE.format(
@@ -627,14 +655,14 @@ _TREE_WINDOW = """\
 """
 
 
-def _tail(op: Mac, accumulator: IntType, pe: int) -> tuple[dict[str, int | str], dict[str, str]]:
+def _tail(op: Mac, accumulator: IntType, pe: int, digits: bool) -> tuple[dict[str, int | str], dict[str, str]]:
     """The parameters of a layer's accumulators and fused operator, and its memory image."""
     bits = max(2, signed_bits(accumulator.lo, accumulator.hi))
     y = op.finish(accumulator)
     params: dict[str, int | str] = {"AccBits": bits, "OutBits": y.width}
     if op.post is None:
         return params | {"Post": Post.of(0, y, bits=np.zeros((1, 0))).config}, {}
-    post = fusible(op.post).rtl_post(accumulator, bits)
+    post = fusible(op.post).rtl_post(accumulator, bits, digits)
     return params | {"Post": post.config, "PostFile": POST_FILE}, {POST_FILE: post.image(accumulator.channels, pe)}
 
 

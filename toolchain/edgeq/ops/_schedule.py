@@ -12,7 +12,7 @@ from edgeq.delta import program
 from edgeq.fold import Fold
 from edgeq.graph import IntType
 from edgeq.hardware import EMIT, READ, TAKE, Stage
-from edgeq.ops._rtl import PATCH_FIFO, Window, fusible, is_binary, steps, unrolled_latency
+from edgeq.ops._rtl import PATCH_FIFO, Window, fusible, is_binary, layer_digits, steps, unrolled_latency
 from edgeq.schedule import cycles_alone
 
 if TYPE_CHECKING:
@@ -62,8 +62,10 @@ def layer(
     if fold.mode == "tree":
         return *front, *_tree(fold, rows, groups, geometry, post, patches)
     simd = fold.simd if fold.mode == "folded" else rows.shape[1]
-    deepest = 8 + sum_latency(simd)
-    latency = 3 + (0 if binary else sum_latency(simd)) + post
+    digits = layer_digits(fold, rows)
+    terms = simd * (digits.count if digits else 1)
+    deepest = 8 + sum_latency(terms)
+    latency = 3 + (0 if binary else sum_latency(terms)) + post
     return *front, Stage.each(patches, (deepest + 2 * cycles) // cycles + 1, latency, cycles)
 
 

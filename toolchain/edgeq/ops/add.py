@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeq.digits import DigitCode, digit_count
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import Cost, HlsCall, HlsTable, RtlInstance, Stage, memory_image, to_bits
+from edgeq.hardware import Cost, HlsCall, RtlInstance, Stage, memory_image
 from edgeq.ops import _cost, _rtl, _sample
+from edgeq.ops._hls import digit_config, digit_table
 from edgeq.ops.threshold import per_channel
 
 if TYPE_CHECKING:
@@ -67,19 +69,21 @@ class Add(Op):
     def hls(self, fold: Fold, *xs: IntType) -> HlsCall:
         if np.all(self.a == 1) and np.all(self.b == 1):
             return HlsCall(native={"class_name": "Merge", "op": "add"})
-        config = {"n_pixels": xs[0].pixels, "rows_a": len(self.a), "rows_b": len(self.b)}
-        return HlsCall("eq_add", config, tables={"a": HlsTable.of(self.a), "b": HlsTable.of(self.b)})
+        code = DigitCode.of(np.concatenate([self.a, self.b]))
+        config = {"n_pixels": xs[0].pixels, "rows_a": len(self.a), "rows_b": len(self.b)} | digit_config(code)
+        return HlsCall("eq_add", config, tables={"a": digit_table(self.a, code), "b": digit_table(self.b, code)})
 
     def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
         x0, x1 = xs
         y = self.infer(*xs)
         multipliers = np.stack([np.broadcast_to(m, x0.channels) for m in (self.a, self.b)], axis=1).reshape(1, -1)
-        bits = _rtl.signed_bits(int(multipliers.min()), int(multipliers.max()))
+        code = DigitCode.of(multipliers)
+        sizes = {"Digits": code.count, "MaxShift": code.max_shift}
         return RtlInstance(
             "eq_add",
-            {"Channels": x0.channels, **_rtl.two_inputs(x0, x1), "MulBits": bits, "File": "multipliers.hex", **_rtl.output(y)},
+            {"Channels": x0.channels, **_rtl.two_inputs(x0, x1), **sizes, "File": "multipliers.hex", **_rtl.output(y)},
             uses=("eq_add",),
-            memories={"multipliers.hex": memory_image(to_bits(multipliers, bits))},
+            memories={"multipliers.hex": memory_image(code.bits(multipliers))},
         )
 
     def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
@@ -88,9 +92,5 @@ class Add(Op):
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
         y = self.infer(*xs)
         bits = y.channels * y.width
-        scale = Cost()
-        for x, multiplier in zip(xs, (self.a, self.b), strict=True):
-            if not np.all(multiplier == 1):
-                of_one = _cost.product(_rtl.value_bits(x), _rtl.signed_bits(int(multiplier.min()), int(multiplier.max())))
-                scale += _cost.scaled(of_one, x.channels)
-        return scale + Cost(lut=1.2 * bits, ff=3 * bits) + _cost.fifo(bits, 8)
+        digits = sum(float(np.mean(digit_count(m))) for m in (self.a, self.b))
+        return Cost(lut=bits * max(1.2, digits - 0.8), ff=3 * bits) + _cost.fifo(bits, 8)

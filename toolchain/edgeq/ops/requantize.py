@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeq.digits import MAX_CODE_BITS, DigitCode
 from edgeq.errors import EdgeqError
+from edgeq.fold import Fold
 from edgeq.graph import Draw, IntType, Op, range_width
 from edgeq.hardware import Cost, HlsCall, HlsTable, RtlInstance, Stage, to_bits
 from edgeq.ops import _cost, _rtl, _sample
-from edgeq.ops._hls import rows_a_cycle
+from edgeq.ops._hls import digit_config, digit_table, rows_a_cycle
 from edgeq.ops.threshold import per_channel
 
 if TYPE_CHECKING:
-    from edgeq.fold import Fold
     from edgeq.lower.onnx import Body
 
 ROUNDINGS = ("half_even", "floor")
@@ -132,6 +134,7 @@ class Requantize(Op):
         product = self.product_type(x)
         half = 1 << (self.shift - 1) if self.shift and self.rounding == "half_even" else 0
         wide = max(range_width(min(product.lo, self.lo, -1), max(product.hi + half, self.hi)), self.shift + 2)
+        code = self.code if fold.digits or self.code.free else None
         config = {
             "n_pixels": x.pixels,
             "rows": len(self.multiplier),
@@ -140,12 +143,13 @@ class Requantize(Op):
             "half_even": int(self.rounding == "half_even"),
             "lo": self.lo,
             "hi": self.hi,
+            **digit_config(code),
         }
-        tables = {"multiplier": HlsTable.of(self.multiplier), "offset": HlsTable.of(self.offset)}
+        tables = {"multiplier": digit_table(self.multiplier, code), "offset": HlsTable.of(self.offset)}
         return HlsCall("eq_requantize", config, types={"wide_t": (wide, True)}, tables=tables)
 
     def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
-        return _rtl.pointwise(self, xs[0], self.infer(*xs))
+        return _rtl.pointwise(self, fold, xs[0], self.infer(*xs))
 
     def widths(self, x: IntType) -> tuple[int, int]:
         """Bits of a multiplier and of x*multiplier + offset in two's complement."""
@@ -157,21 +161,36 @@ class Requantize(Op):
     def rtl_compare(self, channels: int) -> None:
         """More than one bit."""
 
-    def rtl_post(self, x: IntType, bits: int) -> _rtl.Post:
+    @cached_property
+    def code(self) -> DigitCode:
+        """Of the multipliers as digits."""
+        return DigitCode.of(self.multiplier)
+
+    def multiplies(self) -> bool:
+        return not self.code.free and self.code.width <= MAX_CODE_BITS
+
+    def rtl_post(self, x: IntType, bits: int, digits: bool) -> _rtl.Post:
         """For eq_requantize.sv, whose products wrap: only x*multiplier + offset has to fit."""
         y = self.infer(x)
         multiplier_bits, sum_bits = self.widths(x)
-        config = (multiplier_bits, y.lo, y.hi, sum_bits, self.shift, int(self.rounding == "half_even"))
-        fields = [to_bits(self.multiplier[:, None], multiplier_bits), to_bits(self.offset[:, None], sum_bits)]
-        return _rtl.Post.of(2, y, *config, bits=np.hstack(fields))
+        multiplier, how = to_bits(self.multiplier[:, None], multiplier_bits), int(self.rounding == "half_even")
+        if digits or self.code.free:
+            multiplier = self.code.bits(self.multiplier[:, None])
+            how |= self.code.count << 8 | self.code.max_shift << 16
+        config = (multiplier.shape[1], y.lo, y.hi, sum_bits, self.shift, how)
+        return _rtl.Post.of(2, y, *config, bits=np.hstack([multiplier, to_bits(self.offset[:, None], sum_bits)]))
+
+    def folds(self, *xs: IntType) -> list[Fold]:
+        return [Fold(digits=digits) for digits in ((False, True) if self.multiplies() else (False,))]
 
     def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
         return (Stage.each(xs[0].pixels, depth=6, latency=1 + self.rtl_latency),)
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
-        return _cost.pointwise(self, xs[0], self.infer(*xs))
+        return _cost.pointwise(self, fold, xs[0], self.infer(*xs))
 
-    def cost_post(self, x: IntType, bits: int, lanes: int, words: int) -> Cost:
+    def cost_post(self, x: IntType, bits: int, lanes: int, words: int, digits: bool) -> Cost:
         """Of `lanes` values at a time, each for `words` channels in turn."""
         multiplier_bits, sum_bits = self.widths(x)
-        return _cost.requantize(bits, multiplier_bits, sum_bits, self.infer(x).width, lanes, words)
+        code = self.code if digits or self.code.free else None
+        return _cost.requantize(bits, multiplier_bits, sum_bits, self.infer(x).width, lanes, words, code)

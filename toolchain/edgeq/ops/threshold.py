@@ -120,7 +120,7 @@ class Threshold(Op):
         return HlsCall("eq_threshold", config, tables=tables)
 
     def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
-        return _rtl.pointwise(self, xs[0], self.infer(*xs))
+        return _rtl.pointwise(self, fold, xs[0], self.infer(*xs))
 
     def rtl_compare(self, channels: int) -> Compare | None:
         """Of one level onto {-1, +1} or {0, 1}."""
@@ -129,7 +129,7 @@ class Threshold(Op):
         upward, negative = self.upward()[:, 0], self.negative == 1
         return Compare(*(np.ascontiguousarray(np.broadcast_to(v, channels)) for v in (upward, negative)))
 
-    def rtl_post(self, x: IntType, bits: int) -> _rtl.Post:
+    def rtl_post(self, x: IntType, bits: int, digits: bool) -> _rtl.Post:
         """For eq_threshold.sv; a threshold beyond the range of x decides the same at its end."""
         thresholds = to_bits(np.clip(self.upward(), x.lo, x.hi + 1), bits + 1)
         config = (self.levels, self.base, self.step)
@@ -139,9 +139,12 @@ class Threshold(Op):
         return (Stage.each(xs[0].pixels, depth=6, latency=1 + self.rtl_latency),)
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
-        return _cost.pointwise(self, xs[0], self.infer(*xs))
+        return _cost.pointwise(self, fold, xs[0], self.infer(*xs))
 
-    def cost_post(self, x: IntType, bits: int, lanes: int, words: int) -> Cost:
+    def multiplies(self) -> bool:
+        return False
+
+    def cost_post(self, x: IntType, bits: int, lanes: int, words: int, digits: bool) -> Cost:
         """Of `lanes` values at a time, each for `words` channels in turn."""
         return _cost.threshold(self.levels, bits, lanes, words)
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeq.digits import digit_count
 from edgeq.errors import EdgeqError
 from edgeq.fixed_point import FixedPoint
 
@@ -93,12 +94,6 @@ class Ternary(_Coding):
     def codes(self, u: Any, xp: Any) -> Any:
         median = float(xp.quantile(xp.abs(u), 0.5))
         return super().codes(u / median, xp) if median else super().codes(u, xp)
-
-
-def digit_count(codes: np.ndarray) -> np.ndarray:
-    """The nonzero digits of integers in canonical signed-digit form, the fewest there are: int64 of the same shape."""
-    size = np.abs(codes).astype(np.int64)
-    return np.bitwise_count(size ^ (3 * size)).astype(np.int64)
 
 
 @lru_cache
