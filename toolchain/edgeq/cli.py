@@ -475,18 +475,24 @@ def print_search(result: dict[str, Any]) -> None:
     console, network = stdout(), result["network"]
     table = Table("layer", "weights", "loss of it", "features", "loss of it")
     for name, row in network["layers"].items():
-        cells = [v for f in ("weight", "features") for v in ((row[f]["format"], f"{row[f]['loss']:.2g}") if f in row else ("", ""))]
+        cells: list[str] = []
+        for tensor in ("weight", "features"):  # of the usual rounding and overflow nothing is said
+            short = row[tensor]["format"].replace(",AP_RND_CONV,AP_SAT", "").replace(",?", "") if tensor in row else ""
+            cells += [short, f"{row[tensor]['loss']:.2g}" if tensor in row else ""]
         table.add_row(Text(name), *map(Text, cells))
     console.print(table)
     table = Table("operator", "fold", "cycles", *(n.upper() for n in RESOURCES), title="as expected")
     for name, row in network["operators"].items():
-        table.add_row(Text(name), Text(row["fold"]), f"{row['cycles']:,}", *_amounts(row))
+        table.add_row(Text(name.partition(" ")[0]), Text(row["fold"]), f"{row['cycles']:,}", *_amounts(row))
     table.add_section()
     table.add_row("total", "", "", *_amounts(network["expected"]))
     console.print(table)
     table = Table("network", "accuracy", "loss", "expected", "cycles", *(n.upper() for n in RESOURCES))
 
-    def add(name: str, row: dict[str, Any]) -> None:
+    def add(name: str, row: dict[str, Any] | None) -> None:
+        if row is None:
+            table.add_row(name, "none")
+            return
         built = [f"{row['cycles_per_frame']:,}", *_amounts(row["built"])] if row["built"] else ["too big"]
         table.add_row(name, f"{row['accuracy']:.2%}", f"{row['loss']:.4f}", f"{row['expected_loss']:.4f}", *built)
 

@@ -13,8 +13,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from edgeq.folding import Target, cheapest, choose, ladders
 from edgeq.frontend import brevitas, qonnx
 from edgeq.graph import Graph
 from edgeq.hardware import RESOURCES, Cost
+from edgeq.ops._cost import scaled
 from edgeq.passes import hardware_passes
 from edgeq.retype import Format, Network
 from edgeq.train.codings import KHot
@@ -44,6 +45,12 @@ K_HOT_BITS = 8
 BATCH = 100
 TRIES = 4
 """Times that a budget is tightened, where the network as built takes more than the program expected."""
+HALF = 0.5
+"""Of a DSP: above a bound that may be reached, for the program keeps a margin below."""
+SLACK = 1.02
+"""By which the program may first pass a uniform network's cost: points are calibrated again, so expectations are off a little."""
+
+Solve = Callable[[Cost], Solution | None]
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,7 @@ class Aim:
     def limit(self) -> Cost:
         share = Cost(*(self.max_utilization * amount for amount in self.board.budget.astuple()))
         lut = share.lut if self.luts is None else min(share.lut, self.luts)
-        return replace(share, lut=lut, dsp=share.dsp if self.max_dsp is None else min(share.dsp, self.max_dsp))
+        return replace(share, lut=lut, dsp=share.dsp if self.max_dsp is None else min(share.dsp, self.max_dsp + HALF))
 
 
 @dataclass(frozen=True)
@@ -125,11 +132,11 @@ def search(
     where the rate or the budget cannot be kept in any of the formats.
     """
     with seeded(0, threads):
-        found = _Search(model.eval(), images, aim, candidates, input, ui)
+        found = Search(model.eval(), images, aim, candidates, input, ui)
         return found.run(against)
 
 
-class _Search:
+class Search:
     """One search on its way."""
 
     def __init__(
@@ -145,7 +152,7 @@ class _Search:
             self.expected = {part: _logits(model, getattr(images, part)) for part in ("measure", "test")}
         self.base_loss, self.losses = self._sensitivities()
         with ui.stage("exporting the base"):
-            source = self._exported(self.base)
+            source = self.exported(self.base)
             self.most = self._cycles(hardware_passes(source))
         self.program = self._program(source)
 
@@ -153,9 +160,9 @@ class _Search:
         aim, limit = self.aim, self.aim.limit
         with self.ui.stage("choosing formats"):
             if aim.max_loss is None:
-                network, layers = self._within(limit, self.program.most_accurate)
+                network, layers = self.within(limit, self.program.most_accurate)
             else:
-                network, layers = self._within(limit, partial(self.program.cheapest, max_loss=aim.max_loss))
+                network, layers = self.within(limit, partial(self.program.cheapest, max_loss=aim.max_loss))
         uniform = []
         for bits in sorted({*self.candidates.weights} & {*self.candidates.features}):
             with self.ui.stage(f"measuring {bits} bits everywhere"):
@@ -218,7 +225,7 @@ class _Search:
 
     # Costs
 
-    def _exported(self, net: nn.Module) -> Graph:
+    def exported(self, net: nn.Module) -> Graph:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.qonnx.onnx"
             brevitas.export_module(net, (1, *self.images.measure.shape[1:]), path)
@@ -257,7 +264,7 @@ class _Search:
 
     def _built(self, net: nn.Module, limit: Cost) -> tuple[Cost, int] | None:
         """The cost of a network and its cycles a frame, folded as `edgeq synth` would at the rate; None where it is over the limit."""
-        graph, board = hardware_passes(self._exported(net)), self.aim.board
+        graph, board = hardware_passes(self.exported(net)), self.aim.board
         known = ladders(graph, board)
         if any(min(c.cycles for c in choices) > self.most for choices in known.values()):
             return None
@@ -276,13 +283,13 @@ class _Search:
             layers[site.layer] = replace(layers.get(site.layer, Formats()), **{site.field: replace(kind, integer=None)})
         return layers
 
-    def _measured(self, net: nn.Module) -> dict[str, float]:
+    def measured(self, net: nn.Module) -> dict[str, float]:
         loss = _divergence(self.expected["measure"], _logits(net, self.images.measure)) / len(self.images.measure)
         return {"loss": loss, "accuracy": _accuracy(_logits(net, self.images.test), self.images.labels)}
 
-    def _within(self, limit: Cost, solve: Any) -> tuple[dict[str, Any], dict[str, Formats]]:
-        """The solution within a limit that also keeps it when it is built."""
-        tight = limit
+    def within(self, limit: Cost, solve: Solve, slack: float = 1.0) -> tuple[dict[str, Any], dict[str, Formats]]:
+        """The solution within a limit that also keeps it when it is built. slack: factor that the program may expect too much by."""
+        tight = scaled(limit, slack)
         for _ in range(TRIES):
             solution = solve(tight)
             if solution is None:
@@ -299,7 +306,7 @@ class _Search:
         needed = self._built(net, Cost(*(float("inf"),) * len(RESOURCES)))
         over = Cost() if needed is None else needed[0]
         ratios = [min(1.0, most / used) if used else 1.0 for used, most in zip(over.astuple(), limit.astuple(), strict=True)]
-        return Cost(*(0.999 * ratio * most for ratio, most in zip(ratios, tight.astuple(), strict=True)))
+        return Cost(*((0.999 if ratio < 1 else 1) * ratio * most for ratio, most in zip(ratios, tight.astuple(), strict=True)))
 
     def _unfit(self, limit: Cost) -> EdgeqError:
         most, needed = self.aim.max_loss, self.program.cheapest(Cost(*(float("inf"),) * len(RESOURCES)), float("inf"))
@@ -328,7 +335,7 @@ class _Search:
         }
         return {
             "layers": layers, "operators": operators, "expected_loss": self.base_loss + solution.loss, "expected": solution.cost.asdict(),
-            "built": cost.asdict(), "cycles_per_frame": cycles, **self._measured(net),
+            "built": cost.asdict(), "cycles_per_frame": cycles, **self.measured(net),
         }  # fmt: skip
 
     def _uniform(self, bits: int) -> dict[str, Any]:
@@ -338,17 +345,25 @@ class _Search:
         expected = self.base_loss + sum(self.losses[name][each.index(True)] for name, each in plain.items())
         built = self._built(net, self.aim.board.budget)
         found = {"built": built[0].asdict(), "cycles_per_frame": built[1]} if built else {"built": None}
-        return {"bits": bits, "expected_loss": expected, **self._measured(net), **found}
+        return {"bits": bits, "expected_loss": expected, **self.measured(net), **found}
 
     def _against(self, row: Mapping[str, Any] | None, bits: int) -> dict[str, Any]:
-        """The search at the cost of a uniform network, resource by resource, and at the loss that is expected of it."""
+        """The search at the cost of a uniform network, resource by resource, and at the loss that is expected of it; None where
+        nothing else is as small."""
         if row is None or row["built"] is None:
             raise EdgeqError(f"there is no network of {bits} bits everywhere on this board", where=f"--against {bits}", fix="other bits")
-        limit = Cost(**row["built"])
+        used = Cost(**row["built"])
+        limit = replace(used, bram36=used.bram36 + HALF / 2, uram=used.uram + HALF, dsp=used.dsp + HALF)
         loss = row["expected_loss"] - self.base_loss
-        same_cost, _ = self._within(limit, self.program.most_accurate)
-        same_loss, _ = self._within(limit, partial(self.program.cheapest, max_loss=loss, resource="lut"))
-        return {"bits": bits, "same_cost": same_cost, "same_loss": same_loss}
+        found: dict[str, Any] = {"bits": bits, "same_cost": None, "same_loss": None}
+        aims: dict[str, Solve] = {
+            "same_cost": self.program.most_accurate,
+            "same_loss": partial(self.program.cheapest, max_loss=loss, resource="lut"),
+        }
+        for name, solve in aims.items():
+            with suppress(EdgeqError):  # nothing but the uniform network itself is as small
+                found[name], _ = self.within(limit, solve, SLACK)
+        return found
 
 
 class _Replay(fx.Interpreter):
