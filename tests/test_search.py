@@ -241,7 +241,11 @@ def test_the_command_and_its_file(trained: tuple[nn.Module, Path], capsys: pytes
     assert done.exit_code == 0, (done.output, done.exception)
     result = json.loads(done.stdout)
     network, (three, eight), (against,) = result["network"], result["uniform"], result["against"]
-    assert network["built"]["dsp"] <= 5 < eight["built"]["dsp"] and result["images"] == {"calibrate": 100, "measure": 150, "test": 200}
+    assert network["built"]["dsp"] <= 5 < eight["built"]["dsp"] and result["images"] == {
+        "calibrate": 100,
+        "measure": 150,
+        "test": 200,
+    }
     assert (three["bits"], eight["bits"], against["bits"]) == (3, 8, 8)
     for name in ("same_cost", "same_loss"):
         assert all(against[name]["built"][r] <= eight["built"][r] for r in ("lut", "ff", "bram36", "dsp")), name
@@ -267,8 +271,8 @@ def test_formats_come_back(tmp_path: Path, trained: tuple[nn.Module, Path]) -> N
     ]  # fmt: skip
     assert [formats.parse(str(kind)) for kind in kinds] == kinds
     assert formats.parse(" ap_ufixed<8, 0> ") == FixedPoint(8, 0, False) and formats.parse("KHot<8,?>") == KHot(8)
-    for text in ("ap_fixed<8>", "ap_fixed<8,?", "KHot<8,?,2>", "ap_fixed<8,?,k=2>", "Ternary<2,?,k=2>", "Words<8,?>", "ap_fixed<99,?>",
-                 "ap_fixed<8,?,AP_UP>"):  # fmt: skip
+    for text in ("ap_fixed<8>", "ap_fixed<8,?", "KHot<8,?,2>", "ap_fixed<8,?,k=2>", "Ternary<2,?,k=2>", "Words<8,?>",
+                 "ap_fixed<99,?>", "ap_fixed<8,?,AP_UP>"):  # fmt: skip
         with pytest.raises(EdgeqError):
             formats.parse(text)
     layers = {"conv1": Formats(weight=KHot(8, k=2)), "relu": Formats(features=FixedPoint(5, signed=False)), "fc": Formats()}

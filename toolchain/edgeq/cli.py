@@ -508,7 +508,7 @@ def print_search(result: dict[str, Any]) -> None:
     console.print(table)
     images, limit = result["images"], result["limit"]
     console.print(
-        f"accuracy: of {images['test']:,} images; loss: KL divergence from the float network in nats on {images['measure']:,} others, "
+        f"accuracy: of {images['test']:,} images; loss: KL divergence from the float one, nats, of {images['measure']:,} others; "
         f"expected: losses of single tensors added up; resources by our model, of the network as built, without FIFOs between "
         f"operators, at {result['most_cycles_per_frame']:,} cycles a frame or less; limit "
         + ", ".join(f"{limit[n]:,.0f} {n.upper()}" for n in RESOURCES)

@@ -38,8 +38,8 @@ class Solution:
 
 
 class Program:
-    """losses: of each tensor, of each of its formats; 0 or more.  ways: of each operator.  budget: of the board, whose shares count
-    where the least cost is asked for."""
+    """losses: of each tensor, of each of its formats; 0 or more.  ways: of each operator.  budget: of the board; costs count as
+    shares of it. Raises EdgeqError for an operator without a way."""
 
     def __init__(self, losses: Mapping[str, Sequence[float]], ways: Mapping[str, Sequence[Way]], budget: Cost) -> None:
         for name, each in ways.items():
@@ -88,9 +88,6 @@ class Program:
     def cheapest(self, limit: Cost, max_loss: float, resource: str | None = None) -> Solution | None:
         """Within the limit and a loss the least cost; resource: that alone counts, else the sum of shares."""
         return self._solved(self.used.sum(axis=0) if resource is None else self.used[RESOURCES.index(resource)], limit, max_loss)
-
-    def fits(self, solution: Solution, limit: Cost) -> bool:
-        return all(used <= most for used, most in zip(solution.cost.astuple(), limit.astuple(), strict=True))
 
     def _solved(self, objective: np.ndarray, limit: Cost, max_loss: float | None) -> Solution | None:
         bounds = np.array(limit.astuple()) / self.budget

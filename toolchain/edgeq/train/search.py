@@ -1,10 +1,10 @@
 """`edgeq search`: the word lengths of a float network, found from what each costs in accuracy and in hardware.
 
 1. The network is converted with 8 bits everywhere (the base), and calibrated.
-2. A tensor's sensitivity to a format is what the loss grows by where that tensor alone has it. The loss is the mean Kullback-Leibler
-   divergence, in nats, of the network's class probabilities from the float network's, on the measuring images. It needs no
-   labels, is 0 for the float network and grows with the square of small errors, so what independent roundings add
-   nearly adds up; the cross entropy against labels has a linear part, by which a worse network may look better.
+2. A tensor's sensitivity to a format is what the loss grows by where it alone has the format. The loss is the mean KL divergence,
+   in nats, of the network's class probabilities from the float network's, on the measuring images. It is 0 for the float
+   network and grows with the square of small errors, so what independent roundings add nearly adds up; the cross entropy against
+   labels has a linear part, by which a worse network may look better.
 3. The cost of each operator in each format is that of the integer operator that the importer would make (`edgeq.retype`).
 4. An integer program picks the formats (`edgeq.width_program`).
 5. What it picked is converted, measured on the rest of the images, exported and folded as `edgeq synth` would.
@@ -68,7 +68,7 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Images:
-    """Of one data set: those that binary points are set from, that sensitivities are measured on, and that the result is tested on."""
+    """Of one data set: what binary points are set from, what sensitivities are measured on, and what the result is tested on."""
 
     calibrate: Tensor
     measure: Tensor
@@ -79,10 +79,10 @@ class Images:
 def split(x: np.ndarray, y: np.ndarray | None, calibrate: int, measure: int) -> Images:
     """x: float32 [N, ...], as the network takes them; y: labels [N]. Raises EdgeqError where too few are left for the test."""
     if y is None or len(x) <= calibrate + measure:
-        raise EdgeqError(
-            f"{len(x):,} images{'' if y is not None else ' without labels'}, of which {calibrate:,} calibrate and {measure:,} measure",
-            where="--data", fix="np.savez(FILE, x=images, y=labels), with images left for the test",
-        )  # fmt: skip
+        what = (
+            f"{len(x):,} images{' without labels' if y is None else ''}, of which {calibrate:,} calibrate and {measure:,} measure"
+        )
+        raise EdgeqError(what, where="--data", fix="np.savez(FILE, x=images, y=labels), with images left for the test")
     images, end = torch.from_numpy(x), calibrate + measure
     return Images(images[:calibrate], images[calibrate:end], images[end:], torch.from_numpy(y[end:].astype(np.int64)))
 
@@ -91,8 +91,8 @@ def split(x: np.ndarray, y: np.ndarray | None, calibrate: int, measure: int) -> 
 class Aim:
     """What the hardware has to keep, and what is looked for.
 
-    fps: frames a second; None: as fast as the base fits.  max_utilization: share of each resource.  luts, max_dsp: bounds beside it.
-    max_loss: the cheapest network that is expected to lose no more, beyond the base; None: the one that loses least.
+    fps: frames a second; None: as fast as the base fits.  max_utilization: share of each resource.  luts, max_dsp: bounds beside
+    it.  max_loss: the cheapest network that is expected to lose no more, beyond the base; None: the one that loses least.
     """
 
     board: Board
@@ -111,7 +111,7 @@ class Aim:
 
 @dataclass(frozen=True)
 class Site:
-    """A tensor whose format is searched for. layer: for `convert`; field: of Formats, "weight" or "features"; path: its quantizer."""
+    """A tensor whose format is searched for. layer: for `convert`; field: of Formats, weight or features; path: its quantizer."""
 
     layer: str
     field: str
@@ -181,8 +181,8 @@ class Search:
             "float": {"accuracy": accuracy},
             "base_loss": self.base_loss,
             "losses": {
-                site.name: {str(quant.kind): loss for quant, loss in zip(self.quants[site.name], self.losses[site.name], strict=True)}
-                for site in self.sites
+                name: {str(quant.kind): loss for quant, loss in zip(self.quants[name], each, strict=True)}
+                for name, each in self.losses.items()
             },
             "network": network,
             "uniform": uniform,
@@ -250,7 +250,9 @@ class Search:
             for site in self.sites
         }
         weights = [
-            (named[path], _codes(self.base.get_submodule(path), seen)) for path, seen in self.seen.items() if _field(path) == "weight"
+            (named[path], _codes(self.base.get_submodule(path), seen))
+            for path, seen in self.seen.items()
+            if _field(path) == "weight"
         ]
         features = [named.get(path, path) for path in self.seen if _field(path) == "features"]
         base = {site.name: self.base.get_submodule(site.path).kind for site in self.sites}
@@ -263,7 +265,7 @@ class Search:
         return Program(self.losses, ways, self.aim.board.budget)
 
     def _built(self, net: nn.Module, limit: Cost) -> tuple[Cost, int] | None:
-        """The cost of a network and its cycles a frame, folded as `edgeq synth` would at the rate; None where it is over the limit."""
+        """The cost of a network and its cycles a frame, folded as `edgeq synth` would at the rate; None beyond the limit."""
         graph, board = hardware_passes(self.exported(net)), self.aim.board
         known = ladders(graph, board)
         if any(min(c.cycles for c in choices) > self.most for choices in known.values()):
@@ -288,7 +290,10 @@ class Search:
         return {"loss": loss, "accuracy": _accuracy(_logits(net, self.images.test), self.images.labels)}
 
     def within(self, limit: Cost, solve: Solve, slack: float = 1.0) -> tuple[dict[str, Any], dict[str, Formats]]:
-        """The solution within a limit that also keeps it when it is built. slack: factor that the program may expect too much by."""
+        """The solution within a limit that also keeps it when it is built, and its formats.
+
+        slack: the program may at first pass the limit by this factor. Raises EdgeqError where there is none.
+        """
         tight = scaled(limit, slack)
         for _ in range(TRIES):
             solution = solve(tight)
@@ -313,14 +318,16 @@ class Search:
         assert needed is not None
         if most is not None and (best := self.program.most_accurate(limit)) is not None:
             return EdgeqError(
-                f"the least loss within the budget is {best.loss:.3g}", where=f"--max-loss {most:g}", fix="allow as much, or a larger budget"
+                f"the least loss within the budget is {best.loss:.3g}",
+                where=f"--max-loss {most:g}",
+                fix="allow as much, or a larger budget",
             )
         pairs = zip(RESOURCES, needed.cost.astuple(), limit.astuple(), strict=True)
         name, used, have = max(pairs, key=lambda pair: pair[1] / pair[2] if pair[2] else float(pair[1] > 0))
         largest = max(needed.built, key=lambda node: getattr(needed.built[node].cost, name))
         return EdgeqError(
-            f"the cheapest of these formats take {used:,.0f} {name} of the {have:,.0f} that they may, at {self.most:,} cycles a frame; "
-            f"this operator alone {getattr(needed.built[largest].cost, name):,.0f}",
+            f"the cheapest of these formats take {used:,.0f} {name} of the {have:,.0f} that they may, at {self.most:,} cycles a "
+            f"frame; this operator alone {getattr(needed.built[largest].cost, name):,.0f}",
             where=largest, fix="fewer frames a second, a larger budget, or fewer bits to choose from",
         )  # fmt: skip
 
@@ -330,16 +337,14 @@ class Search:
             number = solution.formats[site.name]
             kind, loss = self.quants[site.name][number].kind, self.losses[site.name][number]
             layers.setdefault(site.layer, {})[site.field] = {"format": str(replace(kind, integer=None)), "loss": loss}
-        operators = {
-            name: {"fold": str(c.fold), "cycles": c.cycles, **c.cost.asdict()} for name, c in solution.built.items()
-        }
+        operators = {name: {"fold": str(c.fold), "cycles": c.cycles, **c.cost.asdict()} for name, c in solution.built.items()}
         return {
-            "layers": layers, "operators": operators, "expected_loss": self.base_loss + solution.loss, "expected": solution.cost.asdict(),
-            "built": cost.asdict(), "cycles_per_frame": cycles, **self.measured(net),
+            "layers": layers, "operators": operators, "expected_loss": self.base_loss + solution.loss,
+            "expected": solution.cost.asdict(), "built": cost.asdict(), "cycles_per_frame": cycles, **self.measured(net),
         }  # fmt: skip
 
     def _uniform(self, bits: int) -> dict[str, Any]:
-        """A network of one word length: {"bits", "expected_loss", "loss", "accuracy", "built"}; "built" is None beyond the board."""
+        """A network of one word length: "bits", "expected_loss", "loss", "accuracy", and "built", None beyond the board."""
         net = self.convert(Formats(weight=FixedPoint(bits), features=FixedPoint(bits)))
         plain = {name: [q.kind.bits == bits and type(q.kind) is FixedPoint for q in each] for name, each in self.quants.items()}
         expected = self.base_loss + sum(self.losses[name][each.index(True)] for name, each in plain.items())
@@ -351,7 +356,9 @@ class Search:
         """The search at the cost of a uniform network, resource by resource, and at the loss that is expected of it; None where
         nothing else is as small."""
         if row is None or row["built"] is None:
-            raise EdgeqError(f"there is no network of {bits} bits everywhere on this board", where=f"--against {bits}", fix="other bits")
+            raise EdgeqError(
+                f"there is no network of {bits} bits everywhere on this board", where=f"--against {bits}", fix="other bits"
+            )
         used = Cost(**row["built"])
         limit = replace(used, bram36=used.bram36 + HALF / 2, uram=used.uram + HALF, dsp=used.dsp + HALF)
         loss = row["expected_loss"] - self.base_loss
