@@ -126,23 +126,25 @@ class Network:
     def operator(self, node: Node, pick: Pick) -> tuple[Op, tuple[IntType, ...]] | None:
         """The operator and what it reads, in these formats; None where the importer would find no integers for its quantizer."""
         xs, exponents = zip(*(self._tensor(name, pick) for name in node.inputs), strict=True)
-        op, exponent = self._scaled(node, pick, exponents)
-        cast, post = self._cast(node), getattr(op, "post", None)
+        scaled, exponent = self._scaled(node, pick, exponents)
+        op: Any = scaled
+        cast = self._cast(node)
         if cast is None:
             return op, xs
-        if post is None:
+        if getattr(op, "post", None) is None:
             made = self._quantizer(cast, pick, xs[0], exponents[0])
             return (made, xs) if made else None
-        accumulator = dataclasses.replace(op, post=None).infer(*xs)  # type: ignore[call-arg]
+        accumulator = dataclasses.replace(op, post=None).infer(*xs)
         made = self._quantizer(cast, pick, accumulator, exponent)
-        return (dataclasses.replace(op, post=made), xs) if made else None  # type: ignore[call-arg]
+        return (dataclasses.replace(op, post=made), xs) if made else None
 
     def _scaled(self, node: Node, pick: Pick, exponents: Sequence[int]) -> tuple[Op, int]:
-        op, exponent = node.op.rescaled(*exponents)
+        scaled, exponent = node.op.rescaled(*exponents)
         if not (name := self._weight(node)):
-            return op, exponent
+            return scaled, exponent
+        op: Any = scaled
         chosen = self.formats[name][pick[name]]
-        return dataclasses.replace(op, weight=chosen.codes), exponent + chosen.exponent  # type: ignore[call-arg]
+        return dataclasses.replace(op, weight=chosen.codes), exponent + chosen.exponent
 
     def _tensor(self, name: str, pick: Pick) -> tuple[IntType, int]:
         """The type of a tensor, and its exponent."""
@@ -173,12 +175,8 @@ class Network:
         key = (id(cast), pick[cast.tensor], x.lo, x.hi, exponent)
         if key not in self._memo:
             before, after = Fraction(2) ** exponent, Fraction(2) ** -chosen.exponent
-            lanes = tuple(
-                Lane(
-                    lane.a * before * after, lane.b * after, *(None if y is None else y * after for y in (lane.low, lane.high))
-                ).tightened(x.lo, x.hi)
-                for lane in cast.lanes
-            )
+            scaled = (lane.scaled(after) for lane in cast.lanes)
+            lanes = tuple(dataclasses.replace(lane, a=lane.a * before).tightened(x.lo, x.hi) for lane in scaled)
             q = Quantizer((Fraction(1),), 0, chosen.kind.lo, chosen.kind.hi, ROUNDINGS[chosen.kind.rounding])
             self._memo[key] = integer_operator(lanes, q, x)
         made: Op | None = self._memo[key]

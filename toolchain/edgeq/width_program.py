@@ -61,8 +61,8 @@ class Program:
         rows: list[dict[int, float]] = []
         right: list[float] = []
         column = {choice: i for i, choice in enumerate(self.choices)}
-        for name, each in self.losses.items():
-            rows.append({column[name, number]: 1.0 for number in range(len(each))})
+        for name, losses in self.losses.items():
+            rows.append({column[name, number]: 1.0 for number in range(len(losses))})
             right.append(1.0)
         start = len(self.choices)
         for each in self.ways.values():

@@ -40,11 +40,13 @@ def parse(text: str) -> FixedPoint:
     words = [word.strip() for word in rest.split(",")[1:]]
     options: dict[str, Any] = {"bits": int(bits), "integer": None if integer == "?" else int(integer)}
     if name in ("ap_fixed", "ap_ufixed") and len(words) <= 2:
-        return FixedPoint(**options, signed=name == "ap_fixed", **dict(zip(("rounding", "overflow"), words, strict=False)))
+        options |= {"signed": name == "ap_fixed"} | dict(zip(("rounding", "overflow"), words, strict=False))
+        return FixedPoint(**options)
     digits = [word.removeprefix("k=") for word in words if name == "KHot" and word.startswith("k=")]
     if name not in CODINGS or len(words) != len(digits) or len(digits) > 1 or not all(d.isdecimal() for d in digits):
         raise EdgeqError(f"{text!r} is no format", fix=fix)
-    return CODINGS[name](**options, **({"k": int(digits[0])} if digits else {}))
+    options |= {"k": int(digit) for digit in digits}
+    return CODINGS[name](**options)
 
 
 def write(layers: Mapping[str, Formats], path: Path, head: str = "") -> None:

@@ -388,7 +388,8 @@ class _Replay(fx.Interpreter):
 
     def again(self, target: str) -> Tensor:
         """The output where the submodule is another than at the start."""
-        self.env, changed = dict(self.kept), set()
+        self.env = dict(self.kept)
+        changed: set[fx.Node] = set()
         for node in self.module.graph.nodes:
             if node.op != "output" and (node.target == target or changed.intersection(node.all_input_nodes)):
                 self.env[node] = self.run_node(node)
