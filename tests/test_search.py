@@ -261,7 +261,7 @@ def test_the_command_and_its_file(trained: tuple[nn.Module, Path], capsys: pytes
     assert float(right) == network["accuracy"]
     print_search(result)
     table = capsys.readouterr().out
-    assert all(text in table for text in ("conv2", "KHot<8,k=1>", "no larger than 8 bits", f"{network['accuracy']:.2%}"))
+    assert all(text in table for text in ("conv2", "ap_ufixed<", "no larger than 8 bits", f"{network['accuracy']:.2%}"))
 
 
 def test_formats_come_back(tmp_path: Path, trained: tuple[nn.Module, Path]) -> None:

@@ -45,7 +45,8 @@ def parse(text: str) -> FixedPoint:
     digits = [word.removeprefix("k=") for word in words if name == "KHot" and word.startswith("k=")]
     if name not in CODINGS or len(words) != len(digits) or len(digits) > 1 or not all(d.isdecimal() for d in digits):
         raise EdgeqError(f"{text!r} is no format", fix=fix)
-    options |= {"k": int(digit) for digit in digits}
+    if digits:
+        options["k"] = int(digits[0])
     return CODINGS[name](**options)
 
 
