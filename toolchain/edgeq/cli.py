@@ -50,6 +50,18 @@ class Shape(click.ParamType):
             self.fail(f"{value!r} is not a shape such as 1,3,32,32", param, ctx)
 
 
+class Numbers(click.ParamType):
+    """3,4,5 as a tuple; empty for none."""
+
+    name = "N,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        try:
+            return tuple(sorted({int(v) for v in value.split(",") if v})) if isinstance(value, str) else value
+        except ValueError:
+            self.fail(f"{value!r} is no list of whole numbers such as 4,5,8", param, ctx)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="edgeq")
 def cli() -> None:
@@ -198,6 +210,72 @@ def explore(folder: Path, board_names: tuple[str, ...], as_json: bool, **options
         click.echo(json.dumps(result))
     else:
         print_points(result)
+
+
+@cli.command()
+@click.argument("source")
+@click.option("--weights", type=DIRECTORY, help="state_dict file of the module (loaded with weights_only).")
+@click.option("--data", type=DIRECTORY, required=True, help="npz file with images `x`, as the module takes them, and labels `y`.")
+@click.option(
+    "--input", "input_format", default="ap_fixed<8,?>", show_default=True, metavar="FORMAT", help="Of the input: ap_ufixed<8,0>."
+)
+@click.option("--board", "board_name", required=True, help="Board, see `edgeq boards`.")
+@click.option("--fps", type=click.FloatRange(0, min_open=True), help="Frames a second to reach; else what 8 bits can.")
+@click.option(
+    "--max-util",
+    "max_utilization",
+    type=click.FloatRange(0.01, 1),
+    default=MAX_UTILIZATION,
+    show_default=True,
+    help="Share of the board.",
+)
+@click.option("--luts", type=click.IntRange(1), help="LUTs at most.")
+@click.option("--max-dsp", type=click.IntRange(0), help="DSPs at most.")
+@click.option(
+    "--max-loss",
+    type=click.FloatRange(0),
+    metavar="NATS",
+    help="The cheapest network that loses so much more than 8 bits do; else the most accurate one.",
+)
+@click.option("--weights-bits", type=Numbers(), default="3,4,5,6,8", show_default=True, help="Word lengths of weights to try.")
+@click.option("--features-bits", type=Numbers(), default="4,5,6,8", show_default=True, help="Word lengths of features to try.")
+@click.option("--k", type=Numbers(), default="1,2,3", show_default=True, help="K of K-hot weights to try.")
+@click.option("--calibrate", type=click.IntRange(1), default=200, show_default=True, help="Images that set binary points.")
+@click.option("--measure", type=click.IntRange(1), default=500, show_default=True, help="Images to measure on; the rest test.")
+@click.option("--against", type=Numbers(), default="", metavar="N,...", help="Uniform word lengths to search against.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Of torch; with others, last bits differ.")
+@click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write the formats to.")
+@json_option
+def search(
+    source: str, weights: Path | None, data: Path, input_format: str, board_name: str, out: Path | None, calibrate: int,
+    measure: int, against: tuple[int, ...], threads: int, as_json: bool, weights_bits: tuple[int, ...],
+    features_bits: tuple[int, ...], k: tuple[int, ...], **wanted: Any,
+) -> None:  # fmt: skip
+    """Find the word length of every layer of the float module SOURCE: how much each costs in accuracy and in hardware.
+
+    SOURCE is package.module:function or file.py:function that returns a plain torch module; its code is run.
+    """
+    from edgeq import flow
+    from edgeq.board import board
+    from edgeq.frontend import brevitas
+
+    ui, target = Ui(as_json), board(board_name)
+    model = brevitas.load_module(source, weights)
+    from edgeq.train import formats
+    from edgeq.train import search as searching
+
+    given = flow.load_data(data, None)
+    result, layers = searching.search(
+        model, searching.split(given.x, given.y, calibrate, measure), searching.Aim(target, **wanted),
+        searching.Candidates(weights_bits, features_bits, k), input=formats.parse(input_format), against=against,
+        threads=threads, ui=ui,
+    )  # fmt: skip
+    if out:
+        formats.write(layers, out, f"edgeq search for {target.name}: {result['network']['accuracy']:.2%}")
+    if as_json:
+        click.echo(json.dumps(result))
+    else:
+        print_search(result)
 
 
 @cli.command()
@@ -391,6 +469,55 @@ def print_points(result: dict[str, Any]) -> None:
 def _options(row: dict[str, Any]) -> str:
     """Of a point's command, what is between its folders."""
     return row["command"].removeprefix("edgeq synth EXPORT ").removesuffix(" -o BUILD")
+
+
+def print_search(result: dict[str, Any]) -> None:
+    """The formats of each layer, the operators, and the network beside uniform ones."""
+    console, network = stdout(), result["network"]
+    table = Table("layer", "weights", "loss of it", "features", "loss of it")
+    for name, row in network["layers"].items():
+        cells: list[str] = []
+        for tensor in ("weight", "features"):  # of the usual rounding and overflow nothing is said
+            short = row[tensor]["format"].replace(",AP_RND_CONV,AP_SAT", "").replace(",?", "") if tensor in row else ""
+            cells += [short, f"{row[tensor]['loss']:.2g}" if tensor in row else ""]
+        table.add_row(Text(name), *map(Text, cells))
+    console.print(table)
+    table = Table("operator", "fold", "cycles", *(n.upper() for n in RESOURCES), title="as expected")
+    for name, row in network["operators"].items():
+        table.add_row(Text(name.partition(" ")[0]), Text(row["fold"]), f"{row['cycles']:,}", *_amounts(row))
+    table.add_section()
+    table.add_row("total", "", "", *_amounts(network["expected"]))
+    console.print(table)
+    table = Table("network", "accuracy", "loss", "expected", "cycles", *(n.upper() for n in RESOURCES))
+
+    def add(name: str, row: dict[str, Any] | None) -> None:
+        if row is None:
+            table.add_row(name, "none")
+            return
+        built = [f"{row['cycles_per_frame']:,}", *_amounts(row["built"])] if row["built"] else ["too big"]
+        table.add_row(name, f"{row['accuracy']:.2%}", f"{row['loss']:.4f}", f"{row['expected_loss']:.4f}", *built)
+
+    table.add_row("float", f"{result['float']['accuracy']:.2%}", "0")
+    add("searched", network)
+    table.add_section()
+    for row in result["uniform"]:
+        add(f"{row['bits']} bits", row)
+    for row in result["against"]:
+        table.add_section()
+        add(f"searched, no larger than {row['bits']} bits", row["same_cost"])
+        add(f"searched, fewest LUTs at their loss ({row['bits']} bits)", row["same_loss"])
+    console.print(table)
+    images, limit = result["images"], result["limit"]
+    console.print(
+        f"accuracy: of {images['test']:,} images; loss: KL divergence from the float one, nats, of {images['measure']:,} others; "
+        f"expected: losses of single tensors added up; resources by our model, of the network as built, without FIFOs between "
+        f"operators, at {result['most_cycles_per_frame']:,} cycles a frame or less; limit "
+        + ", ".join(f"{limit[n]:,.0f} {n.upper()}" for n in RESOURCES)
+    )
+
+
+def _amounts(row: dict[str, Any]) -> list[str]:
+    return [f"{row[n]:,g}" if n == "bram36" else f"{row[n]:,}" for n in RESOURCES]
 
 
 def print_report(result: dict[str, Any]) -> None:

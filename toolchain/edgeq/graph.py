@@ -193,6 +193,13 @@ class Op(ABC):
         """True where the output is the input, whatever it holds; False where that is not known."""
         return False
 
+    def rescaled(self, *exponents: int) -> tuple[Op, int]:
+        """(operator, e) that means the same where a unit of input i is 2^exponents[i] old ones, and one of the output 2^e.
+
+        Where inputs have to share a scale, this is for exponents that are equal.
+        """
+        return self, exponents[0]
+
     def arrays(self) -> dict[str, np.ndarray]:
         """The fields that are numpy arrays, by name."""
         return {f.name: v for f in dataclasses.fields(self) if isinstance(v := getattr(self, f.name), np.ndarray)}  # type: ignore[arg-type]

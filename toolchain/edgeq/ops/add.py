@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,6 +56,13 @@ class Add(Op):
     def reference(self, *xs: np.ndarray) -> np.ndarray:
         x0, x1 = xs
         return x0 * per_channel(self.a, x0) + x1 * per_channel(self.b, x1)
+
+    def rescaled(self, *exponents: int) -> tuple[Op, int]:
+        least = min(exponents)
+        a, b = (m << (e - least) for m, e in zip((self.a, self.b), exponents, strict=True))
+        common = int(np.bitwise_or.reduce(np.concatenate([a, b])))
+        shared = (common & -common).bit_length() - 1 if common else 0
+        return replace(self, a=a >> shared, b=b >> shared), least + shared
 
     def to_onnx(self, body: Body, *xs: str) -> str:
         terms = []
