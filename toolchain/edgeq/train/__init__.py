@@ -1,6 +1,7 @@
 """Training for the hardware: binary layers, the spanning-tree loss, a training loop and packed weights (torch, Brevitas)."""
 
 from edgeq.fixed_point import FixedPoint
+from edgeq.train.adaquant import AdaQuant, LayerError, adaquant, renormalize
 from edgeq.train.binary import BinaryAct, BinaryConv2d, BinaryLinear, set_progress
 from edgeq.train.codings import DenseShift, KHot, Ternary
 from edgeq.train.convert import Formats, convert
@@ -21,6 +22,7 @@ from edgeq.train.packed import load_packed, save_packed
 from edgeq.train.tree import LayerTree, TreeLoss, binary_weight
 
 __all__ = [
+    "AdaQuant",
     "BinaryAct",
     "BinaryConv2d",
     "BinaryLinear",
@@ -37,11 +39,13 @@ __all__ = [
     "FixedReLU",
     "Formats",
     "KHot",
+    "LayerError",
     "LayerTree",
     "Recipe",
     "Ternary",
     "TreeLoss",
     "accuracy",
+    "adaquant",
     "binary_points",
     "binary_weight",
     "calibrate",
@@ -51,6 +55,7 @@ __all__ = [
     "load_packed",
     "parameter_groups",
     "quantizers",
+    "renormalize",
     "save_packed",
     "set_progress",
 ]

@@ -40,6 +40,10 @@ from edgeq.train.fixed_layers import (
 )
 
 
+SUFFIX = "_fixed"
+"""A layer that replaces the node X of the float module's trace is the submodule X_fixed."""
+
+
 @dataclass(frozen=True)
 class Formats:
     """The formats of a layer: weights (of a PReLU its slopes), bias, result, and slope and offset of a BatchNorm."""
@@ -68,14 +72,19 @@ def convert(
     `model`, or in the traced graph for functions (`model.fc` is "fc", an addition "add_1").  input: of the model's input.
     Raises EdgeqError for a model that torch.fx cannot trace, a layer without a fixed-point form, or a name that is none.
     """
-    try:
-        traced = fx.symbolic_trace(copy.deepcopy(model).eval())
-    except Exception as error:
-        fix = "no control flow that depends on data"
-        raise EdgeqError(f"torch.fx cannot trace the module: {error}", where=type(model).__name__, fix=fix) from error
+    traced = trace(model)
     _Conversion(traced, formats or Formats(), dict(layers or {})).run(input)
     calibrate(traced, x)
     return traced
+
+
+def trace(model: nn.Module) -> fx.GraphModule:
+    """A copy of `model` in evaluation mode, traced. Raises EdgeqError where torch.fx cannot."""
+    try:
+        return fx.symbolic_trace(copy.deepcopy(model).eval())
+    except Exception as error:
+        fix = "no control flow that depends on data"
+        raise EdgeqError(f"torch.fx cannot trace the module: {error}", where=type(model).__name__, fix=fix) from error
 
 
 class _Conversion:
@@ -161,7 +170,7 @@ class _Conversion:
         node.replace_all_uses_with(cast, delete_user_cb=lambda user: user is not cast)
 
     def _replace(self, node: fx.Node, made: nn.Module) -> None:
-        name = f"{node.name}_fixed"
+        name = node.name + SUFFIX
         self.traced.add_submodule(name, made)
         operands = node.args if isinstance(made, FixedAdd) else node.args[:1]
         with self.traced.graph.inserting_after(node):

@@ -186,7 +186,7 @@ def binary_points(module: nn.Module) -> dict[str, str]:
     return {name: f"{part.kind.bits} bits, {part.point} after the point" for name, part in quantizers(module)}
 
 
-def calibrate(module: nn.Module, x: Tensor) -> None:
+def calibrate(module: nn.Module, *x: Tensor) -> None:
     """Set the binary point of every quantizer in `module` from one forward pass in evaluation mode, front to back.
 
     x: a few inputs, as the module takes them. Formats that come with `integer` keep it. Each quantizer sees what those
@@ -194,7 +194,7 @@ def calibrate(module: nn.Module, x: Tensor) -> None:
     """
     training = module.training
     with _calibrating(module), torch.no_grad():
-        module.eval()(x)
+        module.eval()(*x)
     module.train(training)
 
 
