@@ -134,7 +134,7 @@ class Requantize(Op):
         product = self.product_type(x)
         half = 1 << (self.shift - 1) if self.shift and self.rounding == "half_even" else 0
         wide = max(range_width(min(product.lo, self.lo, -1), max(product.hi + half, self.hi)), self.shift + 2)
-        code = self.code if fold.digits or self.code.free else None
+        code = self.digit_code(fold.digits)
         config = {
             "n_pixels": x.pixels,
             "rows": len(self.multiplier),
@@ -162,21 +162,24 @@ class Requantize(Op):
         """More than one bit."""
 
     @cached_property
-    def code(self) -> DigitCode:
-        """Of the multipliers as digits."""
+    def _code(self) -> DigitCode:
         return DigitCode.of(self.multiplier)
 
+    def digit_code(self, digits: bool) -> DigitCode | None:
+        """How the multipliers are stored as digits; None where they are multiplied by. digits: as `Fold.digits`."""
+        return self._code if self._code.free or (digits and self._code.width <= MAX_CODE_BITS) else None
+
     def multiplies(self) -> bool:
-        return not self.code.free and self.code.width <= MAX_CODE_BITS
+        return self.digit_code(False) is None and self.digit_code(True) is not None
 
     def rtl_post(self, x: IntType, bits: int, digits: bool) -> _rtl.Post:
         """For eq_requantize.sv, whose products wrap: only x*multiplier + offset has to fit."""
         y = self.infer(x)
         multiplier_bits, sum_bits = self.widths(x)
         multiplier, how = to_bits(self.multiplier[:, None], multiplier_bits), int(self.rounding == "half_even")
-        if digits or self.code.free:
-            multiplier = self.code.bits(self.multiplier[:, None])
-            how |= self.code.count << 8 | self.code.max_shift << 16
+        if code := self.digit_code(digits):
+            multiplier = code.bits(self.multiplier[:, None])
+            how |= code.count << 8 | code.max_shift << 16
         config = (multiplier.shape[1], y.lo, y.hi, sum_bits, self.shift, how)
         return _rtl.Post.of(2, y, *config, bits=np.hstack([multiplier, to_bits(self.offset[:, None], sum_bits)]))
 
@@ -192,5 +195,4 @@ class Requantize(Op):
     def cost_post(self, x: IntType, bits: int, lanes: int, words: int, digits: bool) -> Cost:
         """Of `lanes` values at a time, each for `words` channels in turn."""
         multiplier_bits, sum_bits = self.widths(x)
-        code = self.code if digits or self.code.free else None
-        return _cost.requantize(bits, multiplier_bits, sum_bits, self.infer(x).width, lanes, words, code)
+        return _cost.requantize(bits, multiplier_bits, sum_bits, self.infer(x).width, lanes, words, self.digit_code(digits))
