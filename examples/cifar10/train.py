@@ -14,7 +14,7 @@ import click
 import numpy as np
 import torch
 from model import WIDTH, model
-from torch import nn, Tensor
+from torch import Tensor, nn
 
 from edgeq.train import Epoch, LayerTree, Recipe, TreeLoss, accuracy, fit, save_packed
 from edgeq.train.binary import ESTIMATORS

@@ -96,16 +96,21 @@ _SLACK = 12
 
 
 @lru_cache(maxsize=8192)
-def plan(heights: tuple[int, ...], constant: int, word: bool = False, compare: bool = False, ternary: bool = True) -> Plan:
+def plan(
+    heights: tuple[int, ...], constant: int, word: bool = False, compare: bool = False, ternary: bool = True, quick: bool = False
+) -> Plan:
     """The cheapest plan for the sum of a constant and of heights[j] bits of weight 2^j, modulo 2^len(heights).
 
     word: a bit of every column is added too, and comes last: only the chain reads it. compare: only the highest bit of the
     sum is wanted. ternary: positions may pass pairs by wire, which takes a third LUT level. Exact over the counters of
-    `Counter` and the forms of `Column`, but for columns of many bits, of which counters leave at most 12.
+    `Counter` and the forms of `Column`, but for columns of many bits, of which counters leave at most 12. quick: each column
+    takes one of two groups of counters (`_few_counters`), for many bits in many columns.
     """
     width = len(heights)
     constant %= 1 << width
-    cost, columns = _solver(width, word, compare, ternary).solve(heights, constant)
+    cost, columns = _solver(width, word, compare, ternary, quick).solve(heights, constant)
+    if cost >= _NEVER and quick:
+        return plan(heights, constant, word, compare, ternary)
     if cost >= _NEVER:
         raise EdgeqError(f"no plan for columns of {heights} bits")
     wired = any(column.passes == "wire" for column in columns)
@@ -113,8 +118,8 @@ def plan(heights: tuple[int, ...], constant: int, word: bool = False, compare: b
 
 
 @lru_cache(maxsize=256)
-def _solver(width: int, word: bool, compare: bool, ternary: bool) -> _Solver:
-    return _Solver(width, word, compare, ternary)
+def _solver(width: int, word: bool, compare: bool, ternary: bool, quick: bool) -> _Solver:
+    return _Solver(width, word, compare, ternary, quick)
 
 
 _Found = tuple[int, tuple[Column, ...]]
@@ -123,8 +128,9 @@ _Found = tuple[int, tuple[Column, ...]]
 class _Solver:
     """The search, column by column; kept, since sums of different sizes meet in the same columns."""
 
-    def __init__(self, width: int, word: bool, compare: bool, ternary: bool) -> None:
+    def __init__(self, width: int, word: bool, compare: bool, ternary: bool, quick: bool) -> None:
         self.width, self.word, self.compare, self.ternary = width, word, compare, ternary
+        self.counters = _few_counters if quick else _counters
         self.known: dict[tuple[object, ...], _Found] = {}
 
     def solve(self, heights: tuple[int, ...], constant: int) -> _Found:
@@ -141,7 +147,7 @@ class _Solver:
         top = self.width - 1 - j
         best: _Found = (_NEVER, ())
         options: dict[int, list[tuple[int, Column, _State]]] = {}
-        for counters, left, taken, up1, up2 in _counters(heights[0] + here, heights[1] + above, top):
+        for counters, left, taken, up1, up2 in self.counters(heights[0] + here, min(heights[1] + above, 1), min(top, 2)):
             used = sum(c.luts * _LUT + c.chained * _CHAIN for c in counters)
             if left not in options:
                 options[left] = list(self.positions(state, left, rest & 1, top))
@@ -245,6 +251,23 @@ def _counters(here: int, above: int, top: int) -> tuple[tuple[tuple[Counter, ...
                 up2 = sevens + sum(c.outputs == 3 for c in tail) if wide == 3 else 0
                 found.append(((Counter(7, 0, wide),) * sevens + tails, left, high, sevens + len(tail), up2))
     return tuple(found)
+
+
+@cache
+def _few_counters(here: int, above: int, top: int) -> tuple[tuple[tuple[Counter, ...], int, int, int, int], ...]:
+    """Of `_counters`, the two that best bring a column down to what a chain adds: they remove many bits a LUT, and leave as many as
+    it can add, which are the latest, so that fewer columns wait for carries."""
+    every = _counters(here, above, top)
+    if top <= 1:
+        return every
+    least = max(3, min(left for _, left, *_ in every))
+
+    def waste(option: tuple[tuple[Counter, ...], int, int, int, int]) -> float:
+        counters, left, *_ = option
+        removed = sum(c.low + c.high - c.outputs for c in counters)
+        return sum(c.luts for c in counters) - removed / 2 + 0.3 * (3 - left)
+
+    return tuple(sorted((o for o in every if o[1] <= least), key=waste)[:2])
 
 
 _TAILS = (

@@ -8,7 +8,7 @@ eight LUTs a CARRY8 runs out of LUTs first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 from typing import NamedTuple
 
@@ -199,15 +199,19 @@ class Netlist:
         low, high = (self.function(used[:-1], half) for half in halves)
         return self.sum_bit([low, high, used[-1]], lambda a, b, s: b if s else a)
 
-    def sum_bit(self, inputs: Sequence[Bit | int], rule: object) -> Bit | int:
+    def sum_bit(self, inputs: Sequence[Bit | int], rule: Callable[..., int]) -> Bit | int:
         """A LUT of signals and constants by a rule on their values."""
+        return self.lut(self.rule(inputs, rule))
+
+    def rule(self, inputs: Sequence[Bit | int], rule: Callable[..., int]) -> Function:
+        """The function of signals and constants that a rule on their values gives."""
         bits = tuple(b for b in inputs if isinstance(b, Bit))
         values = []
         for index in range(1 << len(bits)):
             each = iter(range(len(bits)))
-            values.append(rule(*(index >> next(each) & 1 if isinstance(b, Bit) else b for b in inputs)))  # type: ignore[operator]
+            values.append(rule(*(index >> next(each) & 1 if isinstance(b, Bit) else b for b in inputs)))
         support, reduced = _reduced(np.array(values, bool))
-        return self.lut(Function(tuple(bits[i] for i in support), reduced))
+        return Function(tuple(bits[i] for i in support), reduced)
 
     # sums
 

@@ -13,6 +13,7 @@ from edgeq.hardware import Cost, HlsCall, HlsTable, RtlInstance, Stage, to_bits
 from edgeq.ops import _cost, _rtl, _sample
 from edgeq.ops._hls import rows_a_cycle
 from edgeq.ops.threshold import per_channel
+from edgeq.shift_add import Rescale
 
 if TYPE_CHECKING:
     from edgeq.fold import Fold
@@ -156,6 +157,10 @@ class Requantize(Op):
 
     def rtl_compare(self, channels: int) -> None:
         """More than one bit."""
+
+    def rtl_rescale(self, channels: int, y: IntType) -> Rescale:
+        multiplier, offset = (np.ascontiguousarray(np.broadcast_to(v, channels)) for v in (self.multiplier, self.offset))
+        return Rescale(multiplier, offset, self.shift, self.rounding == "half_even", y.lo, y.hi, y.width)
 
     def rtl_post(self, x: IntType, bits: int) -> _rtl.Post:
         """For eq_requantize.sv, whose products wrap: only x*multiplier + offset has to fit."""
