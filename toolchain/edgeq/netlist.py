@@ -359,8 +359,12 @@ def _fit(time: int, levels: int, most: int) -> int:
 @lru_cache(maxsize=1 << 16)
 def _duration(plan: Plan, heights: tuple[int, ...], levels: int, offset: int) -> int:
     """LUT levels from the bits, all of one time that is `offset` after a register, to the chain."""
-    columns = [[offset] * h for h in heights] + [[], []]
-    last = offset
+    return chain_start(plan, [[offset] * h for h in heights], levels, offset) - offset
+
+
+def chain_start(plan: Plan, times: Sequence[Sequence[int]], levels: int, last: int = 0) -> int:
+    """When the chain of a plan begins, for columns of bits that are ready at these times; not before `last`."""
+    columns = [*map(list, times), [], []]
     for j, column in enumerate(plan.columns):
         for counter in column.counters:
             columns[j].sort()
@@ -373,7 +377,7 @@ def _duration(plan: Plan, heights: tuple[int, ...], levels: int, offset: int) ->
         if column.up:
             columns[j + 1] += columns[j]
         last = max([last, *columns[j]])
-    return _fit(last, min(plan.levels, levels), levels) - offset
+    return _fit(last, min(plan.levels, levels), levels)
 
 
 _Timed = tuple[int, Bit]

@@ -21,7 +21,7 @@ from edgeq.cells import FAMILIES, Family
 from edgeq.compressor import LUT_INPUTS, plan
 from edgeq.fold import MAX_LUT_LEVELS
 from edgeq.graph import range_width
-from edgeq.netlist import Bit, Netlist, Word
+from edgeq.netlist import Bit, Netlist, Word, chain_start
 from edgeq.unrolled import Compare
 
 MAX_DIGITS = 100_000
@@ -348,8 +348,10 @@ class _Build:
         return _Number(self.add(columns, constant, False), lo, hi)
 
     def add(self, columns: list[list[Bit]], constant: int, compare: bool) -> Word:
-        found = plan(tuple(map(len, columns)), constant, False, compare, self.net.levels > 2, True)
-        return self.net.add(found, columns)
+        """The plan that is done first, in whole cycles; of such the smaller one."""
+        heights, times, levels = tuple(map(len, columns)), [[b.time for b in c] for c in columns], self.net.levels
+        plans = [plan(heights, constant, False, compare, levels > 2, search) for search in ("small", "fast")]
+        return self.net.add(min(plans, key=lambda p: (chain_start(p, times, levels) // levels, p.cost)), columns)
 
     def reaches(self, terms: Sequence[tuple[_Number, int, int]], constant: int, lo: int, hi: int, least: int) -> Bit | int:
         """1 where the sum, known to lie in [lo, hi], is `least` or more."""
