@@ -26,6 +26,7 @@ from edgeq.ops.binary_conv2d import BinaryConv2d
 from edgeq.ops.binary_dense import BinaryDense
 from edgeq.ops.threshold import Threshold
 from edgeq.share import shared
+from edgeq.shift_add import ShiftAdd
 from edgeq.unrolled import FORMS, Compare, Unrolled, border_masks, estimated_luts, unrolled_sv
 
 SAME_3X3: dict[str, Any] = {"kernel": (3, 3), "stride": (1, 1), "pads": (1, 1, 1, 1), "dilation": (1, 1)}
@@ -217,7 +218,7 @@ _REGISTER = re.compile(r"s(\d+)_\d+_q")
 class Text:
     """Interprets the EQ_LUT6 body of a module for many inputs at once, and checks that stages do not mix."""
 
-    def __init__(self, unrolled: Unrolled, x: np.ndarray, mask: np.ndarray | None) -> None:
+    def __init__(self, unrolled: Unrolled | ShiftAdd, x: np.ndarray, mask: np.ndarray | None) -> None:
         self.values = {f"x_i[{i}]": (0, column) for i, column in enumerate(x.T.astype(bool))}
         self.values |= {f"mask_i[{i}]": (0, column) for i, column in enumerate(mask.T)} if mask is not None else {}
         self.values |= {f"1'b{v}": (-1, np.full(len(x), bool(v))) for v in (0, 1)}
@@ -230,12 +231,13 @@ class Text:
             left = [line for line in waiting if not self.line(line)]
             assert len(left) < len(waiting), left
             waiting = left
-        words = re.findall(r"assign (?:acc_o\[\d+ \+: \d+\]|y_o) = \{?(.*?)\}?;", body, re.S)
+        words = re.findall(r"assign (?:acc_o|y_o)(?:\[\d+ \+: \d+\])? = \{?(.*?)\}?;", body, re.S)
         outputs = [[self.read(name) for name in reversed(re.split(r",\s*", word))] for word in words]
         assert {stage for word in outputs for stage, _ in word} - {-1} <= {unrolled.latency}
         bits = np.array([[value for _, value in word] for word in outputs]).astype(np.int64)
         signed = 1 << np.arange(bits.shape[1])
         signed[-1] *= -1
+        self.unsigned = np.einsum("cwn,w->nc", bits, np.abs(signed))
         self.y = bits[0].T if unrolled.compare else np.einsum("cwn,w->nc", bits, signed)
 
     def read(self, name: str) -> tuple[int, np.ndarray]:

@@ -24,6 +24,7 @@ LUT_INPUTS = 6
 
 CarryIn = Literal["", "bit", "one"]
 Pass = Literal["", "read", "wire"]
+Search = Literal["exact", "small", "fast"]
 
 
 @dataclass(frozen=True)
@@ -96,16 +97,26 @@ _SLACK = 12
 
 
 @lru_cache(maxsize=8192)
-def plan(heights: tuple[int, ...], constant: int, word: bool = False, compare: bool = False, ternary: bool = True) -> Plan:
+def plan(
+    heights: tuple[int, ...],
+    constant: int,
+    word: bool = False,
+    compare: bool = False,
+    ternary: bool = True,
+    search: Search = "exact",
+) -> Plan:
     """The cheapest plan for the sum of a constant and of heights[j] bits of weight 2^j, modulo 2^len(heights).
 
     word: a bit of every column is added too, and comes last: only the chain reads it. compare: only the highest bit of the
     sum is wanted. ternary: positions may pass pairs by wire, which takes a third LUT level. Exact over the counters of
-    `Counter` and the forms of `Column`, but for columns of many bits, of which counters leave at most 12.
+    `Counter` and the forms of `Column`, but for columns of many bits, of which counters leave at most 12. search: "small" and
+    "fast" try two groups of counters a column (`_few_counters`), for many bits in many columns.
     """
     width = len(heights)
     constant %= 1 << width
-    cost, columns = _solver(width, word, compare, ternary).solve(heights, constant)
+    cost, columns = _solver(width, word, compare, ternary, search).solve(heights, constant)
+    if cost >= _NEVER and search != "exact":
+        return plan(heights, constant, word, compare, ternary)
     if cost >= _NEVER:
         raise EdgeqError(f"no plan for columns of {heights} bits")
     wired = any(column.passes == "wire" for column in columns)
@@ -113,8 +124,8 @@ def plan(heights: tuple[int, ...], constant: int, word: bool = False, compare: b
 
 
 @lru_cache(maxsize=256)
-def _solver(width: int, word: bool, compare: bool, ternary: bool) -> _Solver:
-    return _Solver(width, word, compare, ternary)
+def _solver(width: int, word: bool, compare: bool, ternary: bool, search: Search) -> _Solver:
+    return _Solver(width, word, compare, ternary, search)
 
 
 _Found = tuple[int, tuple[Column, ...]]
@@ -123,8 +134,9 @@ _Found = tuple[int, tuple[Column, ...]]
 class _Solver:
     """The search, column by column; kept, since sums of different sizes meet in the same columns."""
 
-    def __init__(self, width: int, word: bool, compare: bool, ternary: bool) -> None:
+    def __init__(self, width: int, word: bool, compare: bool, ternary: bool, search: Search) -> None:
         self.width, self.word, self.compare, self.ternary = width, word, compare, ternary
+        self.search = search
         self.known: dict[tuple[object, ...], _Found] = {}
 
     def solve(self, heights: tuple[int, ...], constant: int) -> _Found:
@@ -141,7 +153,9 @@ class _Solver:
         top = self.width - 1 - j
         best: _Found = (_NEVER, ())
         options: dict[int, list[tuple[int, Column, _State]]] = {}
-        for counters, left, taken, up1, up2 in _counters(heights[0] + here, heights[1] + above, top):
+        found = heights[0] + here, min(heights[1] + above, 1), min(top, 2)
+        every = _counters(*found) if self.search == "exact" else _few_counters(self.search, *found, rest & 1)
+        for counters, left, taken, up1, up2 in every:
             used = sum(c.luts * _LUT + c.chained * _CHAIN for c in counters)
             if left not in options:
                 options[left] = list(self.positions(state, left, rest & 1, top))
@@ -245,6 +259,27 @@ def _counters(here: int, above: int, top: int) -> tuple[tuple[tuple[Counter, ...
                 up2 = sevens + sum(c.outputs == 3 for c in tail) if wide == 3 else 0
                 found.append(((Counter(7, 0, wide),) * sevens + tails, left, high, sevens + len(tail), up2))
     return tuple(found)
+
+
+_Option = tuple[tuple[Counter, ...], int, int, int, int]
+"""Of `_counters`."""
+
+
+@cache
+def _few_counters(search: Search, here: int, above: int, top: int, one: int) -> tuple[_Option, ...]:
+    """Of `_counters`, those that leave what a chain can add to a constant `one`: the two that remove most bits a LUT ("small"), or
+    that leave most ("fast"): what is left are the latest bits, for which the column's own counters then do not wait."""
+    every = _counters(here, above, top)
+    if top <= 1:
+        return every
+    room = max(3 - one, min(left for _, left, *_ in every))
+
+    def waste(option: _Option) -> float:
+        counters, left, *_ = option
+        removed = sum(c.low + c.high - c.outputs for c in counters)
+        return sum(c.luts for c in counters) - removed / 2 + (0.3 if search == "small" else 9) * (room - left)
+
+    return tuple(sorted((o for o in every if o[1] <= room), key=waste)[:2])
 
 
 _TAILS = (

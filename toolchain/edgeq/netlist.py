@@ -8,7 +8,7 @@ eight LUTs a CARRY8 runs out of LUTs first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 from typing import NamedTuple
 
@@ -199,15 +199,19 @@ class Netlist:
         low, high = (self.function(used[:-1], half) for half in halves)
         return self.sum_bit([low, high, used[-1]], lambda a, b, s: b if s else a)
 
-    def sum_bit(self, inputs: Sequence[Bit | int], rule: object) -> Bit | int:
+    def sum_bit(self, inputs: Sequence[Bit | int], rule: Callable[..., int]) -> Bit | int:
         """A LUT of signals and constants by a rule on their values."""
+        return self.lut(self.rule(inputs, rule))
+
+    def rule(self, inputs: Sequence[Bit | int], rule: Callable[..., int]) -> Function:
+        """The function of signals and constants that a rule on their values gives."""
         bits = tuple(b for b in inputs if isinstance(b, Bit))
         values = []
         for index in range(1 << len(bits)):
             each = iter(range(len(bits)))
-            values.append(rule(*(index >> next(each) & 1 if isinstance(b, Bit) else b for b in inputs)))  # type: ignore[operator]
+            values.append(rule(*(index >> next(each) & 1 if isinstance(b, Bit) else b for b in inputs)))
         support, reduced = _reduced(np.array(values, bool))
-        return self.lut(Function(tuple(bits[i] for i in support), reduced))
+        return Function(tuple(bits[i] for i in support), reduced)
 
     # sums
 
@@ -355,8 +359,12 @@ def _fit(time: int, levels: int, most: int) -> int:
 @lru_cache(maxsize=1 << 16)
 def _duration(plan: Plan, heights: tuple[int, ...], levels: int, offset: int) -> int:
     """LUT levels from the bits, all of one time that is `offset` after a register, to the chain."""
-    columns = [[offset] * h for h in heights] + [[], []]
-    last = offset
+    return chain_start(plan, [[offset] * h for h in heights], levels, offset) - offset
+
+
+def chain_start(plan: Plan, times: Sequence[Sequence[int]], levels: int, last: int = 0) -> int:
+    """When the chain of a plan begins, for columns of bits that are ready at these times; not before `last`."""
+    columns = [*map(list, times), [], []]
     for j, column in enumerate(plan.columns):
         for counter in column.counters:
             columns[j].sort()
@@ -369,7 +377,7 @@ def _duration(plan: Plan, heights: tuple[int, ...], levels: int, offset: int) ->
         if column.up:
             columns[j + 1] += columns[j]
         last = max([last, *columns[j]])
-    return _fit(last, min(plan.levels, levels), levels) - offset
+    return _fit(last, min(plan.levels, levels), levels)
 
 
 _Timed = tuple[int, Bit]

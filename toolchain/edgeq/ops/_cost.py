@@ -15,7 +15,18 @@ from edgeq.digits import DigitCode
 from edgeq.fold import Fold
 from edgeq.graph import IntType
 from edgeq.hardware import Cost, memory_cost
-from edgeq.ops._rtl import PATCH_FIFO, Window, fusible, is_binary, layer_digits, signed_bits, value_bits
+from edgeq.ops._rtl import (
+    PATCH_FIFO,
+    Window,
+    fusible,
+    is_binary,
+    layer_digits,
+    signed_bits,
+    tail_of,
+    terms_of,
+    value_bits,
+)
+from edgeq.shift_add import Sums, estimated_shift_add_luts
 from edgeq.unrolled import estimated_luts
 
 if TYPE_CHECKING:
@@ -34,6 +45,8 @@ LOAD_INPUTS_PER_LUT = 2.0
 """Where a word count is no power of two: 273 LUT for 28 words of 21 bits, 1,175 for 30 of 77."""
 FF_PER_LUT = 2.2
 """Registers a LUT of an unrolled layer, at 6 LUT levels: 1.7 to 2.7 on random, correlated and trained weights."""
+FF_PER_ADDED_LUT = 1.2
+"""The same of an unrolled integer layer: 0.8 to 1.7 on the layers of a jet tagger."""
 UNROLLED_DEPTH = 32
 DSP_PORTS = (26, 17)
 """Unsigned bits of the two factors of a DSP48E2."""
@@ -119,13 +132,19 @@ def layer(
         logic = Cost(lut=luts + channels * bits * masked, ff=FF_PER_LUT * luts)
         last = Cost() if compare else post(op.post, fold, bits, accumulator, channels, 1)
         return front + logic + last + fifo(channels * y.width, UNROLLED_DEPTH)
+    if fold.mode == "unrolled":
+        weight, _, inputs, blocks = terms_of(x, rows, geometry, groups)
+        tail = tail_of(op, accumulator)
+        luts = estimated_shift_add_luts(weight, inputs, blocks, tail, fold.share and fold.mst)
+        last = post(op.post, fold, bits, accumulator, channels, 1) if isinstance(tail, Sums) else Cost()
+        return front + Cost(lut=luts, ff=FF_PER_ADDED_LUT * luts) + last + fifo(channels * y.width, UNROLLED_DEPTH)
     if fold.mode == "tree":
         masks = geometry.masks() if geometry else None
         made = program(rows, fold.pe, groups, taps)
         patches = fifo(taps * x.channels + (4 if masks is not None else 0), PATCH_FIFO) if geometry else Cost()
         unit = delta(made, bits, 1 if masks is None else len(masks))
         return front + patches + unit + _tree_tail(op, fold, made, y, bits, accumulator)
-    pe, simd = (fold.pe, fold.simd) if fold.mode == "folded" else (channels, terms)
+    pe, simd = fold.pe, fold.simd
     count = (channels // pe) * (terms // simd)
     lo, hi = int(rows.min()), int(rows.max())
     weight_bits = 1 if np.all(np.abs(rows) == 1) else max(1, signed_bits(lo, hi) - (lo >= 0))

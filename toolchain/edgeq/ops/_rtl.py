@@ -17,6 +17,7 @@ from edgeq.fold import Fold
 from edgeq.graph import IntType, Op, range_width
 from edgeq.hardware import LUT_RAM_DEPTH, RtlInstance, memory_image, to_bits
 from edgeq.mst import spanning_tree
+from edgeq.shift_add import MAX_DIGITS, Inputs, Rescale, ShiftAdd, Sums, Tail, digits, shift_add_sv
 from edgeq.unrolled import Compare, Unrolled, border_masks, estimated_luts, unrolled_sv
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ UNSIGNED, SIGNED, BIPOLAR, DIGITS = range(4)
 """Codes of eq_decode.sv, and of weights in eq_dot.sv."""
 NOTED = ("form", "depth", "distance", "additions", "direct_additions", "luts", "carries", "latency", "compare")
 """What of an unrolled layer goes to the report."""
+ADDED = ("additions", "direct_additions", "subexpressions", "luts", "carries", "latency")
+"""The same of an unrolled integer layer."""
 WEIGHT_FILE, POST_FILE = "weights.hex", "post.hex"
 CODE_FILE, SLOT_FILE, BORDER_FILE = "code.hex", "slots.hex", "border.hex"
 TREE_PES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
@@ -88,6 +91,9 @@ class Fusible(Protocol):
 
     def rtl_compare(self, channels: int) -> Compare | None:
         """The comparison that it is in hardware, 1 for the code 1 of y; None where it is more than one bit."""
+
+    def rtl_rescale(self, channels: int, y: IntType) -> Rescale | None:
+        """The constant multiplication, rounding and clip that it is, onto y; None where it is none."""
 
     def rtl_post(self, x: IntType, bits: int, digits: bool) -> Post:
         """Its parameters for values of type x in `bits` bits, two's complement; digits: as `Fold.digits`."""
@@ -192,13 +198,21 @@ def folds(x: IntType, rows: np.ndarray, groups: int = 1, taps: int = 1) -> list[
     """All ways to build a layer, slowest first. rows: weights [Cout, K] in the order of a patch."""
     found = {steps(fold, rows, groups, taps): fold for fold in tree_folds(x, rows, groups)[::-1]}
     useful = [fold for cycles, fold in found.items() if all(cycles < other for other, f in found.items() if f.pe < fold.pe)]
-    every = useful + with_block_ram(layer_folds(len(rows), rows.shape[1], groups), rows)
+    every = useful + with_block_ram(_buildable(layer_folds(len(rows), rows.shape[1], groups), x, rows), rows)
     return sorted(every, key=lambda fold: -steps(fold, rows, groups, taps))
 
 
 def legal_folds(x: IntType, rows: np.ndarray, groups: int = 1) -> list[Fold]:
     """Of `Op.legal_folds`. rows: weights [Cout, K] in the order of a patch."""
-    return [*tree_folds(x, rows, groups), *with_block_ram(legal_layer_folds(len(rows), rows.shape[1], groups), rows)]
+    every = _buildable(legal_layer_folds(len(rows), rows.shape[1], groups), x, rows)
+    return [*tree_folds(x, rows, groups), *with_block_ram(every, rows)]
+
+
+def _buildable(folds: list[Fold], x: IntType, rows: np.ndarray) -> list[Fold]:
+    """Without the unrolled form of an integer layer whose weights have too many digits; one of a single product stays."""
+    if len(folds) == 1 or is_binary(x, rows) or digits(rows) <= MAX_DIGITS:
+        return folds
+    return [fold for fold in folds if fold.mode != "unrolled"]
 
 
 def with_block_ram(folds: list[Fold], rows: np.ndarray) -> list[Fold]:
@@ -243,14 +257,14 @@ def layer(
 ) -> RtlInstance:
     """A convolution (with a window) or dense layer. rows: weights [Cout, K] in the order of a patch.
 
-    Unrolled binary layers are generated; unrolled integer ones are folded ones of one step, whose weights are constants.
+    Unrolled layers are generated: binary ones by edgeq.unrolled, integer ones by edgeq.shift_add.
     """
     binary = is_binary(x, rows)
     if fold.mode == "tree":
         return _tree(op, fold, x, accumulator, rows, window, groups)
-    if fold.mode == "unrolled" and binary:
-        return _unrolled(op, fold, x, accumulator, rows, window, groups)
-    pe, simd = (fold.pe, fold.simd) if fold.mode == "folded" else rows.shape
+    if fold.mode == "unrolled":
+        return (_unrolled if binary else _shift_add)(op, fold, x, accumulator, rows, window, groups)
+    pe, simd = fold.pe, fold.simd
     module = ("eq_binary_" if binary else "eq_") + ("conv2d" if window else "dense")
     params: dict[str, int | str] = {**window.params(), "Groups": groups} if window else {}
     params |= {"Channels": x.channels, "Outputs": len(rows), "Pe": pe, "Simd": simd}
@@ -280,13 +294,20 @@ def layer_digits(fold: Fold, rows: np.ndarray) -> DigitCode | None:
 
 
 _LATENCIES: dict[str, int] = {}
-"""Of the generated trees, by name: a name stands for their whole content."""
+"""Of the generated modules, by name: a name stands for their whole content."""
 
 
-def unrolled_latency(op: Mac, fold: Fold, rows: np.ndarray, window: Window | None, groups: int) -> int:
-    """Cycles of an unrolled layer's tree, which is generated unless it was before."""
-    tree, _, arguments = _unrolled_tree(op, fold, rows, window, groups)
-    return _LATENCIES[tree] if tree in _LATENCIES else _build(tree, arguments).latency
+def unrolled_latency(
+    op: Mac, fold: Fold, x: IntType, accumulator: IntType, rows: np.ndarray, window: Window | None, groups: int
+) -> tuple[int, int]:
+    """Cycles of an unrolled layer's generated module, which is generated unless it was before; the same and those of eq_post."""
+    if is_binary(x, rows):
+        tree, compare, arguments = _unrolled_tree(op, fold, rows, window, groups)
+        latency = _LATENCIES[tree] if tree in _LATENCIES else _build(tree, arguments).latency
+        return latency, latency + (fusible(op.post).rtl_latency if op.post and not compare else 0)
+    name, settings = _sums(op, fold, x, accumulator, rows, window, groups)
+    latency = _LATENCIES[name] if name in _LATENCIES else _build_sums(name, settings).latency
+    return latency, latency + (fusible(op.post).rtl_latency if op.post and isinstance(settings["tail"], Sums) else 0)
 
 
 def _build(tree: str, arguments: tuple[Any, ...]) -> Unrolled:
@@ -314,55 +335,170 @@ def _unrolled(
     op: Mac, fold: Fold, x: IntType, accumulator: IntType, rows: np.ndarray, window: Window | None, groups: int
 ) -> RtlInstance:
     """A binary layer whose weights are logic: a patch a cycle."""
-    masks = window.masks() if window else None
-    taps = prod(window.kernel) if window else 1
     tree, compare, arguments = _unrolled_tree(op, fold, rows, window, groups)
     unrolled = _build(tree, arguments)
     y, bits = op.finish(accumulator), unrolled.acc_width
-    settings = ",\n".join(f"    .{name}({value})" for name, value in window.params().items()) if window else ""
-    body = (_WINDOW if window else _VECTOR).format(settings=settings, channels=x.channels)
-    memories = {}
-    if compare:
-        parameters, words, result, tail, config = "", "", "y_o(y)", _COMPARED.format(latency=unrolled.latency), 0
-    else:
+    post = None
+    if not compare:
         post = (
             Post.of(0, y, bits=np.zeros((1, 0))) if op.post is None else fusible(op.post).rtl_post(accumulator, bits, fold.digits)
         )
-        memories = {POST_FILE: post.image(len(rows), len(rows))} if op.post else {}
-        parameters, words, result = _POST_FILE, f"  logic [{len(rows)}*{bits}-1:0] accs;\n", "acc_o(accs)"
+    made = _stream(
+        tree, unrolled.text, unrolled.latency, x, y, window,
+        masked=window is not None and window.masks() is not None, post=post, bits=bits, content=str(accumulator),
+    )  # fmt: skip
+    notes = {name: getattr(unrolled, name) for name in NOTED}
+    direct = round(estimated_luts(rows, "direct", groups, compare is not None, None))
+    return replace(
+        made,
+        notes={"tree": tree, **notes, "direct_luts": direct},
+        pictures=_pictures(rows, groups, 0 if compare else None, fold.max_depth) if unrolled.form != "direct" else {},
+    )
+
+
+def _stream(
+    inner: str,
+    text: str,
+    latency: int,
+    x: IntType,
+    y: IntType,
+    window: Window | None,
+    masked: bool,
+    post: Post | None,
+    bits: int,
+    content: str,
+) -> RtlInstance:
+    """A generated module `inner` of text `text` between two streams: a patch a cycle.
+
+    post: eq_post for its sums acc_o of `bits` bits; None: it gives y_o itself. content: what else tells modules apart.
+    """
+    taps = prod(window.kernel) if window else 1
+    settings = ",\n".join(f"    .{name}({value})" for name, value in window.params().items()) if window else ""
+    inputs, channels = x.channels * x.width, y.channels
+    body = (_WINDOW if window else _VECTOR).format(settings=settings, channels=inputs)
+    memories = {}
+    if post is None:
+        parameters, words, result, tail, config = "", "", "y_o(y)", _DIRECT, 0
+    else:
         config = post.config
-        tail = _POST.format(outputs=len(rows), acc_bits=bits, out_bits=y.width, post=f"512'h{config:x}", latency=unrolled.latency)
-    module = f"eq_unrolled_{key([tree, str(config), str(accumulator)])[:12]}"
-    text = _UNROLLED.format(
+        memories = {POST_FILE: post.image(channels, channels)} if post.bits.shape[1] else {}
+        parameters, words, result = _POST_FILE, f"  logic [{channels}*{bits}-1:0] accs;\n", "acc_o(accs)"
+        tail = _POST.format(outputs=channels, acc_bits=bits, out_bits=y.width, post=f"512'h{config:x}")
+    module = f"eq_unrolled_{key([inner, str(config), content])[:12]}"
+    wrapper = _UNROLLED.format(
         module=module,
-        inputs=x.channels,
-        outputs=len(rows),
+        inputs=inputs,
+        outputs=channels,
         taps=taps,
-        terms=taps * x.channels,
-        latency=unrolled.latency,
-        depth=unrolled.latency + 8,
+        terms=taps * inputs,
+        depth=latency + 8,
         out_bits=y.width,
         parameters=parameters,
         words=words,
         result=result,
+        valid=_DELAY.format(latency=latency) if latency else _NO_DELAY,
         tail=tail,
         body=body,
-        tree=tree,
-        mask="    .mask_i(mask),\n" if masks is not None else "",
+        inner=inner,
+        mask="    .mask_i(mask),\n" if masked else "",
     )
     return RtlInstance(
         module,
         {"PostFile": POST_FILE} if memories else {},
-        uses=("eq_outfifo", *([] if compare else ["eq_post"]), *(["eq_window"] if window else [])),
-        sources={f"{module}.sv": text, f"{tree}.sv": unrolled.text},
+        uses=("eq_outfifo", *(["eq_post"] if post else []), *(["eq_window"] if window else [])),
+        sources={f"{module}.sv": wrapper, f"{inner}.sv": text},
         memories=memories,
-        notes={
-            "tree": tree,
-            **{name: getattr(unrolled, name) for name in NOTED},
-            "direct_luts": round(estimated_luts(rows, "direct", groups, compare is not None, None)),
-        },
-        pictures=_pictures(rows, groups, 0 if compare else None, fold.max_depth) if unrolled.form != "direct" else {},
     )
+
+
+def terms_of(
+    x: IntType, rows: np.ndarray, window: Window | None, groups: int
+) -> tuple[np.ndarray, np.ndarray, Inputs, tuple[tuple[int, ...], ...]]:
+    """Weights [Cout, words], constants [Cout], the input words and their groups, as `shift_add_sv` takes them.
+
+    The value of a bipolar word is 2b - 1, of a padded one 0: 2b less its tap's mask bit, whose words follow those of x.
+    """
+    channels, terms = rows.shape
+    taps = prod(window.kernel) if window else 1
+    size, per_tap = channels // groups, terms // taps
+    weight, constant = np.zeros((channels, terms * groups), np.int64), np.zeros(channels, np.int64)
+    blocks = []
+    for g in range(groups):
+        at = (np.arange(taps)[:, None] * groups * per_tap + g * per_tap + np.arange(per_tap)).ravel()
+        weight[g * size : (g + 1) * size, at] = rows[g * size : (g + 1) * size]
+        blocks.append(tuple(at.tolist()))
+    padded = window is not None and window.masks() is not None
+    lo, hi = (min(x.lo, 0), max(x.hi, 0)) if padded else (x.lo, x.hi)
+    count, ports = terms * groups, [("x_i", k * x.width) for k in range(terms * groups)]
+    low, high = np.full(count, lo), np.full(count, hi)
+    if x.bipolar:
+        weight, low, high = 2 * weight, np.zeros(count, np.int64), np.ones(count, np.int64)
+        if padded:
+            weight = np.hstack([weight, -rows.reshape(channels, taps, per_tap).sum(axis=2)])
+            ports += [("mask_i", t) for t in range(taps)]
+            low, high = (np.concatenate([v, np.full(taps, v[0])]) for v in (low, high))
+            blocks.append(tuple(range(count, count + taps)))
+        else:
+            constant = -rows.sum(axis=1)
+    return weight, constant, Inputs(tuple(ports), low, high), tuple(blocks)
+
+
+def _sums(
+    op: Mac, fold: Fold, x: IntType, accumulator: IntType, rows: np.ndarray, window: Window | None, groups: int
+) -> tuple[str, dict[str, Any]]:
+    """The name of an integer layer's module, and what `shift_add_sv` takes for it."""
+    weight, constant, inputs, blocks = terms_of(x, rows, window, groups)
+    ports = {"x_i": rows.shape[1] * groups * x.width}
+    if len(inputs.port) > rows.shape[1] * groups:
+        ports["mask_i"] = len(inputs.port) - rows.shape[1] * groups
+    settings: dict[str, Any] = {
+        "weight": weight,
+        "constant": constant,
+        "inputs": inputs,
+        "blocks": blocks,
+        "tail": tail_of(op, accumulator),
+        "ports": ports,
+        "share": fold.share and fold.mst,
+        "max_lut_levels": fold.max_lut_levels,
+        "family": fold.family,
+    }
+    tail = settings["tail"]
+    arrays = [weight, constant, *(v for v in vars(tail).values() if isinstance(v, np.ndarray))]
+    plain = [v for v in vars(tail).values() if not isinstance(v, np.ndarray)]
+    choices = (type(tail).__name__, plain, x, groups, window, settings["share"], fold.max_lut_levels, fold.family)
+    return f"eq_sums_{key([str(choices), *(a.tobytes() for a in arrays)])[:12]}", settings
+
+
+def tail_of(op: Mac, accumulator: IntType) -> Tail:
+    """What the module of an unrolled integer layer makes of its sums; eq_post does the rest."""
+    found: Tail | None = None
+    if op.post:
+        post = fusible(op.post)
+        found = post.rtl_compare(accumulator.channels) or post.rtl_rescale(accumulator.channels, op.finish(accumulator))
+    return found or Sums(max(2, signed_bits(accumulator.lo, accumulator.hi)))
+
+
+def _build_sums(name: str, settings: dict[str, Any]) -> ShiftAdd:
+    made = shift_add_sv(name, **settings)
+    _LATENCIES[name] = made.latency
+    return made
+
+
+def _shift_add(
+    op: Mac, fold: Fold, x: IntType, accumulator: IntType, rows: np.ndarray, window: Window | None, groups: int
+) -> RtlInstance:
+    """An integer layer whose weights are logic: a patch a cycle, no multiplier."""
+    if (found := digits(rows)) > MAX_DIGITS:
+        raise EdgeqError(f"weights of {found:,} digits are too many to unroll", fix=f'mode "folded", or at most {MAX_DIGITS:,}')
+    name, settings = _sums(op, fold, x, accumulator, rows, window, groups)
+    made = _build_sums(name, settings)
+    y, tail, post, bits = op.finish(accumulator), settings["tail"], None, 0
+    if isinstance(tail, Sums):
+        bits = tail.bits
+        post = fusible(op.post).rtl_post(accumulator, bits) if op.post else Post.of(0, y, bits=np.zeros((1, 0)))
+    masked = "mask_i" in settings["ports"]
+    found = _stream(name, made.text, made.latency, x, y, window, masked=masked, post=post, bits=bits, content=str(accumulator))
+    return replace(found, notes={name: getattr(made, name) for name in ADDED})
 
 
 def _pictures(rows: np.ndarray, groups: int, complement_cost: int | None = 0, max_depth: int | None = None) -> dict[str, str]:
@@ -372,7 +508,7 @@ def _pictures(rows: np.ndarray, groups: int, complement_cost: int | None = 0, ma
 
 
 _UNROLLED = """\
-// Binary layer with its weights as logic and its fused operator: {tree} between two streams. Other weights need another module.
+// Layer with its weights as logic and its fused operator: {inner} between two streams. Other weights need another module.
 // Latency: the window's and at most {depth} cycles; a patch a cycle.
 module {module} {parameters}(
   /// Clock.
@@ -397,22 +533,18 @@ module {module} {parameters}(
   logic [{terms}-1:0] patch;
   logic [{taps}-1:0] mask;
 {words}  logic [{outputs}*{out_bits}-1:0] y;
-  logic [{latency}-1:0] valid_q;
+  logic made_valid;
   logic unused;
   assign unused = ^mask;
 
 {body}
-  {tree} u_tree (
+  {inner} u_tree (
     .clk_i,
 {mask}    .x_i(patch),
     .{result}
   );
 
-  always_ff @(posedge clk_i) begin
-    if (!rst_ni) valid_q <= '0;
-    else valid_q <= {latency}'({{valid_q, patch_valid}});
-  end
-
+{valid}
 {tail}
   eq_outfifo #(
     .Width({outputs} * {out_bits}),
@@ -432,6 +564,19 @@ module {module} {parameters}(
 endmodule
 """
 
+_DELAY = """\
+  logic [{latency}-1:0] valid_q;
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) valid_q <= '0;
+    else valid_q <= {latency}'({{valid_q, patch_valid}});
+  end
+  assign made_valid = valid_q[{latency}-1];
+"""
+
+_NO_DELAY = """\
+  assign made_valid = patch_valid;
+"""
+
 _POST_FILE = """\
 #(
   /// Image of the parameters of the fused operator.
@@ -449,15 +594,15 @@ _POST = """\
     .clk_i,
     .rst_ni,
     .next_index_i(1'b0),
-    .valid_i(valid_q[{latency}-1]),
+    .valid_i(made_valid),
     .x_i(accs),
     .valid_o(y_valid),
     .y_o(y)
   );
 """
 
-_COMPARED = """\
-  assign y_valid = valid_q[{latency}-1];
+_DIRECT = """\
+  assign y_valid = made_valid;
 """
 
 _WINDOW = """\

@@ -50,11 +50,9 @@ def layer(
     binary = is_binary(x, rows)
     patches = op.finish(accumulator).pixels
     post = fusible(op.post).rtl_latency if op.post else 0
-    if fold.mode == "unrolled" and binary:
-        latency = unrolled_latency(op, fold, rows, geometry, groups)
-        depth = latency + 8
-        if not (op.post and fusible(op.post).rtl_compare(len(rows))):
-            latency += post
+    if fold.mode == "unrolled":
+        inner, latency = unrolled_latency(op, fold, x, accumulator, rows, geometry, groups)
+        depth = inner + 8
         return (window(geometry, depth, latency) if geometry else Stage.each(patches, depth, 1 + latency),)
     cycles = steps(fold, rows, groups, prod(geometry.kernel) if geometry else 1)
     held = 4 if cycles == 1 else PATCH_FIFO

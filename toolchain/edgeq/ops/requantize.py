@@ -16,6 +16,7 @@ from edgeq.hardware import Cost, HlsCall, HlsTable, RtlInstance, Stage, to_bits
 from edgeq.ops import _cost, _rtl, _sample
 from edgeq.ops._hls import digit_config, digit_table, rows_a_cycle
 from edgeq.ops.threshold import per_channel
+from edgeq.shift_add import Rescale
 
 if TYPE_CHECKING:
     from edgeq.lower.onnx import Body
@@ -171,6 +172,10 @@ class Requantize(Op):
 
     def multiplies(self) -> bool:
         return self.digit_code(False) is None and self.digit_code(True) is not None
+
+    def rtl_rescale(self, channels: int, y: IntType) -> Rescale:
+        multiplier, offset = (np.ascontiguousarray(np.broadcast_to(v, channels)) for v in (self.multiplier, self.offset))
+        return Rescale(multiplier, offset, self.shift, self.rounding == "half_even", y.lo, y.hi, y.width)
 
     def rtl_post(self, x: IntType, bits: int, digits: bool) -> _rtl.Post:
         """For eq_requantize.sv, whose products wrap: only x*multiplier + offset has to fit."""

@@ -129,6 +129,9 @@ class Threshold(Op):
         upward, negative = self.upward()[:, 0], self.negative == 1
         return Compare(*(np.ascontiguousarray(np.broadcast_to(v, channels)) for v in (upward, negative)))
 
+    def rtl_rescale(self, channels: int, y: IntType) -> None:
+        """It multiplies nothing."""
+
     def rtl_post(self, x: IntType, bits: int, digits: bool) -> _rtl.Post:
         """For eq_threshold.sv; a threshold beyond the range of x decides the same at its end."""
         thresholds = to_bits(np.clip(self.upward(), x.lo, x.hi + 1), bits + 1)
