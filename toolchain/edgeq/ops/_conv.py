@@ -92,10 +92,10 @@ class Convolution(Mac):
         return _schedule.layer(self, fold, x, self.accumulator_type(x), self.hardware_rows(), self.window(x), self.groups)
 
     def folds(self, *xs: IntType) -> list[Fold]:
-        return _rtl.with_digits(self, _rtl.folds(xs[0], self.hardware_rows(), self.groups, prod(self.kernel)))
+        return _rtl.with_digits(self, xs[0], _rtl.folds(xs[0], self.hardware_rows(), self.groups, prod(self.kernel)))
 
     def legal_folds(self, *xs: IntType) -> list[Fold]:
-        return _rtl.with_digits(self, _rtl.legal_folds(xs[0], self.hardware_rows(), self.groups))
+        return _rtl.with_digits(self, xs[0], _rtl.legal_folds(xs[0], self.hardware_rows(), self.groups))
 
     def cycles(self, fold: Fold, *xs: IntType) -> int:
         rows, taps = self.hardware_rows(), prod(self.kernel)

@@ -134,9 +134,9 @@ def layer(
         return front + logic + last + fifo(channels * y.width, UNROLLED_DEPTH)
     if fold.mode == "unrolled":
         weight, _, inputs, blocks = terms_of(x, rows, geometry, groups)
-        tail = tail_of(op, accumulator)
-        luts = estimated_shift_add_luts(weight, inputs, blocks, tail, fold.share and fold.mst)
-        last = post(op.post, fold, bits, accumulator, channels, 1) if isinstance(tail, Sums) else Cost()
+        end = tail_of(op, accumulator)
+        luts = estimated_shift_add_luts(weight, inputs, blocks, end, fold.share and fold.mst)
+        last = post(op.post, fold, bits, accumulator, channels, 1) if isinstance(end, Sums) else Cost()
         return front + Cost(lut=luts, ff=FF_PER_ADDED_LUT * luts) + last + fifo(channels * y.width, UNROLLED_DEPTH)
     if fold.mode == "tree":
         masks = geometry.masks() if geometry else None

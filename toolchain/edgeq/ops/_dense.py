@@ -53,10 +53,10 @@ class FullyConnected(Mac):
         return _schedule.layer(self, fold, x, self.accumulator_type(x), self.weight, None)
 
     def folds(self, *xs: IntType) -> list[Fold]:
-        return _rtl.with_digits(self, _rtl.folds(xs[0], self.weight))
+        return _rtl.with_digits(self, xs[0], _rtl.folds(xs[0], self.weight))
 
     def legal_folds(self, *xs: IntType) -> list[Fold]:
-        return _rtl.with_digits(self, _rtl.legal_folds(xs[0], self.weight))
+        return _rtl.with_digits(self, xs[0], _rtl.legal_folds(xs[0], self.weight))
 
     def cycles(self, fold: Fold, *xs: IntType) -> int:
         return _rtl.steps(fold, self.weight)

@@ -224,15 +224,16 @@ def with_block_ram(folds: list[Fold], rows: np.ndarray) -> list[Fold]:
     return found
 
 
-def with_digits(op: Mac, folds: list[Fold]) -> list[Fold]:
+def with_digits(op: Mac, x: IntType, folds: list[Fold]) -> list[Fold]:
     """The folds of a layer, and after each that multiplies the same by digits, where a constant's code is short enough."""
     post = op.post is not None and fusible(op.post).multiplies()
     own = not bool(np.all(np.abs(op.weight) == 1))
     if not (post or own):
         return folds
+    unrolled = x.bipolar and not own  # of integers it is shifts and additions anyway
     found = []
     for fold in folds:
-        products = post or (own and fold.mode == "folded")
+        products = unrolled and post if fold.mode == "unrolled" else post or own
         found += [fold, replace(fold, digits=True)] if products else [fold]
     return found
 
@@ -340,9 +341,8 @@ def _unrolled(
     y, bits = op.finish(accumulator), unrolled.acc_width
     post = None
     if not compare:
-        post = (
-            Post.of(0, y, bits=np.zeros((1, 0))) if op.post is None else fusible(op.post).rtl_post(accumulator, bits, fold.digits)
-        )
+        none = Post.of(0, y, bits=np.zeros((1, 0)))
+        post = fusible(op.post).rtl_post(accumulator, bits, fold.digits) if op.post else none
     made = _stream(
         tree, unrolled.text, unrolled.latency, x, y, window,
         masked=window is not None and window.masks() is not None, post=post, bits=bits, content=str(accumulator),
@@ -495,7 +495,7 @@ def _shift_add(
     y, tail, post, bits = op.finish(accumulator), settings["tail"], None, 0
     if isinstance(tail, Sums):
         bits = tail.bits
-        post = fusible(op.post).rtl_post(accumulator, bits) if op.post else Post.of(0, y, bits=np.zeros((1, 0)))
+        post = fusible(op.post).rtl_post(accumulator, bits, fold.digits) if op.post else Post.of(0, y, bits=np.zeros((1, 0)))
     masked = "mask_i" in settings["ports"]
     found = _stream(name, made.text, made.latency, x, y, window, masked=masked, post=post, bits=bits, content=str(accumulator))
     return replace(found, notes={name: getattr(made, name) for name in ADDED})
