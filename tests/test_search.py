@@ -116,7 +116,7 @@ def brute(losses: dict[str, list[float]], ways: dict[str, list[Way]], limit: Cos
     return found
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(8))
 def test_the_program_is_brute_force(seed: int) -> None:
     program, losses, ways = instance(seed)
     for lut, dsp in ((30, 10), (15, 4), (12, 16), (8, 1)):
@@ -141,7 +141,7 @@ def test_the_program_is_brute_force(seed: int) -> None:
 # Operators in other formats
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_operators_are_those_of_an_export_in_these_formats(seed: int, searched: Search) -> None:
     """With the points that were found on the base; a tensor's range may be taken wider than it is, as where sums are clipped."""
     draw = random.Random(seed)
@@ -250,6 +250,7 @@ def test_the_command_and_its_file(trained: tuple[nn.Module, Path], capsys: pytes
     for name in ("same_cost", "same_loss"):
         assert all(against[name]["built"][r] <= eight["built"][r] for r in ("lut", "ff", "bram36", "dsp")), name
     assert against["same_cost"]["expected_loss"] <= eight["expected_loss"] + 1e-6
+    assert against["same_loss"]["expected_loss"] <= eight["loss"] + 1e-4
     layers = formats.read(folder / "f.toml")
     assert {name: {f: row["format"] for f, row in each.items()} for name, each in network["layers"].items()} == {
         name: {field: str(getattr(layers[name], field)) for field in each} for name, each in network["layers"].items()

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from math import floor
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,6 @@ K_HOT_BITS = 8
 BATCH = 100
 TRIES = 4
 """Times that a budget is tightened, where the network as built takes more than the program expected."""
-HALF = 0.5
-"""Of a DSP: above a bound that may be reached, for the program keeps a margin below."""
 SLACK = 1.02
 """By which the program may first pass a uniform network's cost: points are calibrated again, so expectations are off a little."""
 
@@ -106,7 +105,7 @@ class Aim:
     def limit(self) -> Cost:
         share = Cost(*(self.max_utilization * amount for amount in self.board.budget.astuple()))
         lut = share.lut if self.luts is None else min(share.lut, self.luts)
-        return replace(share, lut=lut, dsp=share.dsp if self.max_dsp is None else min(share.dsp, self.max_dsp + HALF))
+        return replace(share, lut=lut, dsp=share.dsp if self.max_dsp is None else min(share.dsp, self.max_dsp))
 
 
 @dataclass(frozen=True)
@@ -294,16 +293,17 @@ class Search:
 
         slack: the program may at first pass the limit by this factor. Raises EdgeqError where there is none.
         """
-        tight = scaled(limit, slack)
+        most = _reachable(limit)
+        tight = scaled(most, slack)
         for _ in range(TRIES):
             solution = solve(tight)
             if solution is None:
                 raise self._unfit(limit)
             layers = self._layers(solution)
             net = self.convert(layers=layers)
-            if (built := self._built(net, limit)) is not None:
+            if (built := self._built(net, most)) is not None:
                 return self._row(solution, net, *built), layers
-            tight = self._tighter(tight, limit, net)
+            tight = self._tighter(tight, most, net)
         raise self._unfit(limit)
 
     def _tighter(self, tight: Cost, limit: Cost, net: nn.Module) -> Cost:
@@ -353,15 +353,18 @@ class Search:
         return {"bits": bits, "expected_loss": expected, **self.measured(net), **found}
 
     def _against(self, row: Mapping[str, Any] | None, bits: int) -> dict[str, Any]:
-        """The search at the cost of a uniform network, resource by resource, and at the loss that is expected of it; None where
-        nothing else is as small."""
+        """The search at the cost of a uniform network, resource by resource, and at its measured loss with the fewest LUTs.
+
+        None where nothing else is as small.
+        """
         if row is None or row["built"] is None:
             raise EdgeqError(
                 f"there is no network of {bits} bits everywhere on this board", where=f"--against {bits}", fix="other bits"
             )
-        used = Cost(**row["built"])
-        limit = replace(used, bram36=used.bram36 + HALF / 2, uram=used.uram + HALF, dsp=used.dsp + HALF)
-        loss = row["expected_loss"] - self.base_loss
+        limit, loss = (
+            Cost(**row["built"]),
+            max(0.0, row["loss"] - self.base_loss),
+        )  # measured: what is expected may be twice as much
         found: dict[str, Any] = {"bits": bits, "same_cost": None, "same_loss": None}
         aims: dict[str, Solve] = {
             "same_cost": self.program.most_accurate,
@@ -429,6 +432,11 @@ def _sites(paths: Mapping[str, Tensor]) -> Iterator[Site]:
         layer, made, _ = path.partition("_fixed.")
         if made:  # the input's cast is given
             yield Site(layer, _field(path), path)
+
+
+def _reachable(limit: Cost) -> Cost:
+    """The same limit half a block above what may be taken of those that are counted: the programs keep a margin below."""
+    return Cost(limit.lut, limit.ff, floor(2 * limit.bram36) / 2 + 0.25, floor(limit.uram) + 0.5, floor(limit.dsp) + 0.5)
 
 
 def _codes(quant: FixedQuant, values: Tensor) -> np.ndarray:
