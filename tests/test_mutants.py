@@ -37,6 +37,7 @@ from edgeq.ops.binary_conv2d import BinaryConv2d
 from edgeq.ops.concat import Concat
 from edgeq.ops.conv2d import Conv2d
 from edgeq.ops.dense import Dense
+from edgeq.ops.lookup import Lookup
 from edgeq.ops.max_pool import MaxPool
 from edgeq.ops.rearrange import Rearrange
 from edgeq.ops.requantize import Requantize
@@ -76,6 +77,7 @@ OPS: dict[str, tuple[Op, tuple[IntType, ...]]] = {
     "add": (Add(np.array([3]), np.array([-2])), (NARROW, NARROW)),
     "concat": (Concat(), (NARROW, NARROW)),
     "rearrange": (Rearrange((4, 25), (1, 0), (100,)), (NARROW,)),
+    "lookup": (Lookup(RNG.integers(-50, 50, (4, 41)), NARROW.lo), (NARROW,)),
 }
 
 
@@ -124,6 +126,8 @@ PYTHON = [
            "np.maximum(np.arange(body.out.shape[1 + axis]) - 1, 0) //"),
     Mutant("swapped multipliers", "add", "add", 'zip(xs, "ab"', 'zip(xs[::-1], "ab"'),
     Mutant("swapped halves", "concat", "concat", "for x in xs), axis=1", "for x in xs[::-1]), axis=1"),
+    Mutant("a table read one entry low", "lookup", "lookup", "1, -self.lo)", "1, -self.lo - 1)"),
+    Mutant("the first channel's table", "lookup", "lookup", "dtype=np.int32) * entries", "dtype=np.int32) * 0"),
 ]  # fmt: skip
 
 HLS = [
@@ -143,6 +147,7 @@ HLS = [
         Mutant("above for reached", "threshold sign", "eq_threshold.h", "(value >= thresholds[", "(value > thresholds["),
         Mutant("a lost clip", "requantize", "eq_requantize.h", "rounded > hi ? hi : rounded", "rounded"),
         Mutant("a padded zero is real", "average_pool", "eq_average_pool.h", "sum = 0;", "sum = -1;"),
+        Mutant("the first channel's table", "lookup", "eq_lookup.h", "eq_row(CONFIG_T::rows, c) *", "0 *"),
     ],
 ]  # fmt: skip
 
@@ -161,6 +166,7 @@ VERILOG = [
     Mutant("the last of equals", "argmax", "eq_argmax.sv", "value_q[2*k+1] > gen_level", "value_q[2*k+1] >= gen_level"),
     Mutant("a stale row", "upsample", "eq_upsample.sv", "assign y = fresh_q ? pixel_q : stored;", "assign y = pixel_q;"),
     Mutant("swapped multipliers", "add", "eq_add.sv", "assign {b, a} =", "assign {a, b} ="),
+    Mutant("the first channel's table", "lookup", "eq_lookup.sv", "RowBits'(at_q) * RowBits'(Pe) +", ""),
     Mutant("a forgotten permutation", "rearrange", "eq_rearrange.sv", "(rest % Sizes[32*axis +: 32]) * Strides[32*axis +: 32]",
            "(rest % Sizes[32*axis +: 32]) * Strides[32*(Rank-1-axis) +: 32]"),
 ]  # fmt: skip

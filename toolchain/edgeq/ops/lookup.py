@@ -57,8 +57,8 @@ class Lookup(Op):
         if self.table.ndim != 2 or len(self.table) not in (1, x.channels) or not 1 <= self.table.shape[1] <= 1 << MAX_INPUT_BITS:
             fix = f"[{x.channels} or 1, at most {1 << MAX_INPUT_BITS}]"
             raise EdgeqError(f"a table of shape {self.table.shape} does not match {x}", fix=fix)
-        if self.step < 1:
-            raise EdgeqError(f"a table of step {self.step}", fix="1 or more")
+        if not 1 <= self.step <= 1 << MAX_INPUT_BITS:
+            raise EdgeqError(f"a table of step {self.step}", fix=f"1 to {1 << MAX_INPUT_BITS}")
         last = self.lo + self.step * (self.table.shape[1] - 1)
         if x.lo < self.lo or x.hi > last or (x.lo - self.lo) % self.step or x.step % self.step:
             raise EdgeqError(f"a table of [{self.lo}, {last}] step {self.step} does not hold all values of {x}")
