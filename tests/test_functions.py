@@ -23,9 +23,8 @@ from torch.nn import functional
 
 from edgeq.engines.reference import ReferenceEngine
 from edgeq.errors import EdgeqError
-from edgeq.fixed_point import DOMAIN, LOOKUP, ROUNDINGS, FixedPoint
+from edgeq.fixed_point import DOMAIN, LOOKUP, FixedPoint
 from edgeq.frontend.brevitas import export_module, quiet
-from edgeq.frontend.exact import Quantizer
 from edgeq.frontend.qonnx import given_inputs, import_qonnx, random_inputs
 from edgeq.functions import FUNCTIONS, code_table
 from edgeq.graph import Graph
@@ -77,16 +76,25 @@ def one_thread() -> Iterator[None]:
 # Tables
 
 
+def rounded(u: Fraction, mode: str) -> int:
+    """u to an integer, in one of the modes that TABLES has."""
+    below = u.__floor__()
+    if mode == "AP_TRN" or u - below < Fraction(1, 2):
+        return below
+    up = {"AP_RND": True, "AP_RND_INF": u > 0, "AP_RND_ZERO": u < 0, "AP_RND_CONV": below % 2 == 1}[mode]
+    return below + (u - below > Fraction(1, 2) or up)
+
+
 @pytest.mark.parametrize(("inner", "out"), TABLES, ids=str)
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_tables_are_the_cast_of_the_exact_value(name: str, inner: FixedPoint, out: FixedPoint) -> None:
-    """Every code, with 60 digits and the importer's own rounding of fractions."""
-    q = Quantizer((Fraction(1),), 0, out.lo, out.hi, ROUNDINGS[out.rounding])
+    """Every code, with 60 digits and rounding of fractions."""
     expected = []
     for code in range(inner.lo, inner.hi + 1):
         x = mp.ldexp(mp.mpf(code), int(inner.integer or 0) - inner.bits)
         u = mp.ldexp(EXACT[name](x), out.bits - int(out.integer or 0))
-        expected.append(q.code(Fraction(int(mp.floor(mp.ldexp(u, 150))), 1 << 150)))
+        exact = Fraction(int(mp.floor(mp.ldexp(u, 150))), 1 << 150)
+        expected.append(min(max(rounded(exact, out.rounding), out.lo), out.hi))
     table = code_table(name, inner, out)
     assert table.tolist() == expected
     assert len(set(expected)) > 1
@@ -133,22 +141,22 @@ def test_evaluation_is_the_table(name: str) -> None:
 
 
 def test_points_are_found_and_learned() -> None:
-    layer = FixedGELU(FixedPoint(8), FixedPoint(6))
+    layer = FixedGELU(FixedPoint(8), FixedPoint(8))
     with pytest.raises(EdgeqError, match="not known yet"):
         layer.eval()(torch.ones(3))
     with pytest.raises(EdgeqError, match="not known yet"):
         settle(layer)
-    x = torch.randn(500, generator=torch.Generator().manual_seed(0)) * 3
+    x = torch.linspace(-3, 3, 500)
     calibrate(layer, x)
     assert [kind.integer is not None for kind in layer.formats] == [True, True]
-    assert (layer(x) - functional.gelu(x)).abs().max() < 0.2
+    assert (layer(x) - functional.gelu(x)).abs().max() < 0.05
     before, table = binary_points(layer), layer.table
     with torch.no_grad():
         for _, q in quantizers(layer):
             q.integer += 1
     assert binary_points(layer) != before
     assert not np.array_equal(layer.table, table)
-    assert (layer(x) - functional.gelu(x)).abs().max() < 0.4
+    assert (layer(x) - functional.gelu(x)).abs().max() < 0.1
 
 
 # Export and import
@@ -164,6 +172,9 @@ def network() -> nn.Module:
             FixedConv2d(4, 4, 1), FixedFunction("sigmoid", FixedPoint(7, 1, overflow="AP_WRAP"), FixedPoint(6, signed=False)),
             nn.Flatten(), FixedLinear(36, 5), FixedFunction("tanh", FixedPoint(9, rounding="AP_RND"), FixedPoint(7)),
         )  # fmt: skip
+        for part in net:
+            if isinstance(part, (FixedConv2d, FixedLinear)):
+                part.weight.data *= 4  # so that the outputs vary
         calibrate(net, torch.randn(8, 2, 6, 6))
     return net.eval()
 
