@@ -23,6 +23,7 @@ from edgeq.ops.concat import Concat
 from edgeq.ops.conv2d import Conv2d
 from edgeq.ops.dense import Dense
 from edgeq.ops.global_average_pool import GlobalAveragePool
+from edgeq.ops.lookup import Lookup
 from edgeq.ops.max_pool import MaxPool
 from edgeq.ops.rearrange import Rearrange
 from edgeq.ops.requantize import Requantize
@@ -174,6 +175,15 @@ def test_the_range_of_a_layer_is_exact(seed: int) -> None:
         (requantize(offset=np.array([[1]])), [VECTOR], "offsets"),
         (requantize(multiplier=np.array([1 << 58])), [VECTOR], "shorter multiplier"),
         (requantize(lo=3, hi=2), [VECTOR], r"clips to \[3, 2\]"),
+        (Lookup(np.arange(5000)[None], 0), [IntType((4,), 0, 4096)], "13 bits"),
+        (Lookup(np.arange(5000)[None], 0), [VECTOR], "shape"),
+        (Lookup(np.arange(16), 0), [VECTOR], "shape"),
+        (Lookup(np.zeros((3, 16), np.int64), 0), [VECTOR], "shape"),
+        (Lookup(np.arange(16)[None], 0, 0), [VECTOR], "step 0"),
+        (Lookup(np.arange(15)[None], 0), [VECTOR], "all values"),
+        (Lookup(np.arange(16)[None], 1), [VECTOR], "all values"),
+        (Lookup(np.arange(16)[None], 0, 2), [VECTOR], "all values"),
+        (Lookup(np.array([[-(1 << 63), 0]]), 0), [IntType((4,), 0, 1)], "leaves 63 bits"),
         (MaxPool((5, 1)), [IMAGE], "does not fit"),
         (MaxPool((2, 2), pads=(2, 0, 0, 0)), [IMAGE], "wholly in the padding"),
         (MaxPool((2, 1), pads=(1, 0, 1, 0), dilation=(5, 1)), [IntType((1, 4, 1), 0, 1)], "wholly in the padding"),

@@ -37,6 +37,7 @@ from edgeq.ops.binary_conv2d import BinaryConv2d
 from edgeq.ops.concat import Concat
 from edgeq.ops.conv2d import Conv2d
 from edgeq.ops.dense import Dense
+from edgeq.ops.lookup import Lookup
 from edgeq.ops.max_pool import MaxPool
 from edgeq.ops.rearrange import Rearrange
 from edgeq.ops.requantize import Requantize
@@ -77,6 +78,7 @@ OPS: dict[str, tuple[Op, tuple[IntType, ...]]] = {
     "concat": (Concat(), (NARROW, NARROW)),
     "rearrange": (Rearrange((4, 25), (1, 0), (100,)), (NARROW,)),
     "digits": (Dense(RNG.integers(-99, 99, (4, 6))), (IntType((6,), -20, 20),)),
+    "lookup": (Lookup(RNG.integers(-50, 50, (4, 41)), NARROW.lo), (NARROW,)),
 }
 FOLDS = {"tree": -1, "digits": 1}
 """Which fold of an operator its mutants are of, where that is not the slowest."""
@@ -127,6 +129,8 @@ PYTHON = [
            "np.maximum(np.arange(body.out.shape[1 + axis]) - 1, 0) //"),
     Mutant("swapped multipliers", "add", "add", 'zip(xs, "ab"', 'zip(xs[::-1], "ab"'),
     Mutant("swapped halves", "concat", "concat", "for x in xs), axis=1", "for x in xs[::-1]), axis=1"),
+    Mutant("a table read one entry low", "lookup", "lookup", "1, -self.lo)", "1, -self.lo - 1)"),
+    Mutant("the first channel's table", "lookup", "lookup", "dtype=np.int32) * entries", "dtype=np.int32) * 0"),
 ]  # fmt: skip
 
 HLS = [
@@ -146,6 +150,7 @@ HLS = [
         Mutant("above for reached", "threshold sign", "eq_threshold.h", "(value >= thresholds[", "(value > thresholds["),
         Mutant("a lost clip", "requantize", "eq_requantize.h", "rounded > hi ? hi : rounded", "rounded"),
         Mutant("a padded zero is real", "average_pool", "eq_average_pool.h", "sum = 0;", "sum = -1;"),
+        Mutant("the first channel's table", "lookup", "eq_lookup.h", "eq_row(CONFIG_T::rows, c) *", "0 *"),
     ],
 ]  # fmt: skip
 
@@ -168,6 +173,7 @@ VERILOG = [
     Mutant("a lost sign of a digit", "digits", "eq_digit.sv", "? OutBits'(minus_i) :", "? OutBits'(value_i) :"),
     Mutant("a digit 0 counts", "digits", "eq_digit.sv", "digit_i[0] ? shifted : '0", "shifted"),
     Mutant("digits in one another's place", "digits", "eq_dot.sv", "(p*Simd + s)*WBits + d*DigitBits", "(p*Simd + s)*WBits"),
+    Mutant("the first channel's table", "lookup", "eq_lookup.sv", "RowBits'(at_q) * RowBits'(Pe) +", ""),
     Mutant("a forgotten permutation", "rearrange", "eq_rearrange.sv", "(rest % Sizes[32*axis +: 32]) * Strides[32*axis +: 32]",
            "(rest % Sizes[32*axis +: 32]) * Strides[32*(Rank-1-axis) +: 32]"),
 ]  # fmt: skip

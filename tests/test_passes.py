@@ -17,6 +17,7 @@ from edgeq.graph import Graph, IntType, Node, Op
 from edgeq.lower import onnx as lower_onnx
 from edgeq.ops.add import Add
 from edgeq.ops.conv2d import Conv2d
+from edgeq.ops.lookup import Lookup
 from edgeq.ops.max_pool import MaxPool
 from edgeq.ops.rearrange import Rearrange
 from edgeq.ops.requantize import Requantize
@@ -84,6 +85,10 @@ def test_rising_operators_move_in_front(selecting: Op) -> None:
     assert graph.output == "t1"
 
 
+def test_a_rising_table_moves_in_front() -> None:
+    assert names(run_passes(chain(MaxPool((2, 2)), Lookup(np.arange(16)[None] // 2, -8)), (HOIST_ELEMENTWISE,)))[0] == "Lookup"
+
+
 def test_they_move_through_several() -> None:
     graph = run_passes(chain(MaxPool((2, 2)), Upsample((2, 2)), threshold()), (HOIST_ELEMENTWISE,))
     assert names(graph) == ["Threshold", "MaxPool", "Upsample"]
@@ -92,7 +97,7 @@ def test_they_move_through_several() -> None:
 @pytest.mark.parametrize(
     "op",
     [threshold(negative=1), Requantize(np.array([1, -1]), np.zeros(2, np.int64), 0, "floor", -8, 8),
-     Requantize(np.array([64]), np.array([0]), 0, "floor", -999, 999)],
+     Requantize(np.array([64]), np.array([0]), 0, "floor", -999, 999), Lookup(np.arange(16)[None] // 2 ^ 1, -8)],
 )  # fmt: skip
 def test_falling_or_widening_operators_stay(op: Op) -> None:
     assert names(run_passes(chain(MaxPool((2, 2)), op), (HOIST_ELEMENTWISE,))) == ["MaxPool", op.kind()]
@@ -115,6 +120,11 @@ def test_a_layer_takes_its_threshold_in() -> None:
     assert [(n.name, n.inputs, n.output) for n in graph.nodes] == [("n0", ("x",), "t1"), ("n2", ("t1",), "t2")]
     with pytest.raises(EdgeqError, match="needs 'no layer has a fused operator', which Conv2d 'n0' breaks"):
         run_passes(graph, (FUSE_POST,))
+
+
+def test_a_table_is_no_part_of_a_layer() -> None:
+    table = Lookup(np.arange(128)[None] % 7, -64)
+    assert names(run_passes(chain(conv(), table), (FUSE_POST,))) == ["Conv2d", "Lookup"]
 
 
 def test_sums_that_are_read_twice_or_leave_the_graph_stay() -> None:

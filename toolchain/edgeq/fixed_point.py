@@ -32,8 +32,8 @@ ROUNDINGS = {
 OVERFLOWS = ("AP_SAT", "AP_SAT_SYM", "AP_SAT_ZERO", "AP_WRAP")
 MAX_BITS = 24
 """The longest word whose every value is a float32."""
-DOMAIN, OPERATOR = "edgeq.custom_op", "FixedQuant"
-"""The ONNX node that means such a cast where a QONNX Quant does not; the domain is the module that defines it."""
+DOMAIN, OPERATOR, LOOKUP = "edgeq.custom_op", "FixedQuant", "FixedLookup"
+"""The ONNX nodes that mean such a cast where a QONNX Quant does not, and a table; the domain is the module that defines them."""
 
 
 @dataclass(frozen=True)

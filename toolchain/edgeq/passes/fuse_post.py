@@ -2,7 +2,7 @@
 
 Rules:
 1. `layer -> elementwise` becomes the layer with the field `post` where the layer absorbs one and has none yet, and the
-   elementwise operator is the only reader of the layer.
+   elementwise operator is the only reader of the layer and one that eq_post.sv can build.
 2. A layer whose sums are read twice, or are the graph's output, stays as it is.
 3. The fused node keeps the layer's name and makes the elementwise operator's tensor.
 """
@@ -13,6 +13,7 @@ import dataclasses
 from typing import Any
 
 from edgeq.graph import Graph, Node
+from edgeq.ops._rtl import Fusible
 from edgeq.passes.runner import Condition, Pass
 
 
@@ -25,7 +26,7 @@ def partner(graph: Graph, readers: dict[str, list[Node]], node: Node) -> Node | 
     if not node.op.absorbs_post or post(node) is not None or node.output == graph.output:
         return None
     (reader, *others) = readers[node.output]
-    return reader if not others and reader.op.elementwise else None
+    return reader if not others and reader.op.elementwise and isinstance(reader.op, Fusible) else None
 
 
 def rewrite(graph: Graph) -> Graph:

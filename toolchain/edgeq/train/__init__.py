@@ -6,6 +6,7 @@ from edgeq.train.binary import BinaryAct, BinaryConv2d, BinaryLinear, set_progre
 from edgeq.train.codings import DenseShift, KHot, Ternary
 from edgeq.train.convert import Formats, convert
 from edgeq.train.fixed import binary_points, calibrate, parameter_groups, quantizers
+from edgeq.train.fixed_functions import FixedFunction, FixedGELU
 from edgeq.train.fixed_layers import (
     FixedAct,
     FixedAdd,
@@ -33,6 +34,8 @@ __all__ = [
     "FixedAvgPool2d",
     "FixedBatchNorm",
     "FixedConv2d",
+    "FixedFunction",
+    "FixedGELU",
     "FixedLinear",
     "FixedPReLU",
     "FixedPoint",

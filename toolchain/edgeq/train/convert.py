@@ -1,12 +1,14 @@
 """A plain float module made fixed point: every layer replaced, every tensor cast, the first binary points from a few images.
 
 Rules, on the graph that torch.fx traces:
-1. Conv2d, Linear, BatchNorm, ReLU, PReLU, LeakyReLU, average pools and additions become the layers of `fixed_layers`; so do the
-   functions and methods of the same meaning. Max pools, reshapes and dropout stay. Anything else is refused.
+1. Conv2d, Linear, BatchNorm, ReLU, PReLU, LeakyReLU, average pools and additions become the layers of `fixed_layers`, and GELU,
+   SiLU, Sigmoid and Tanh those of `fixed_functions`; so do the functions and methods of the same meaning. Max pools, reshapes
+   and dropout stay. Anything else is refused.
 2. The input is cast first.
 3. A result is cast by the layer that makes it, unless it is the output, or all that read it are casts themselves or BatchNorm:
    those take an accumulator as it is, so a value is rounded once. Layers that stay are looked through.
 4. A ReLU is an unsigned cast.
+5. A GELU and its like casts what it reads itself, also an accumulator, to the format `inner`: a table has few entries.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from __future__ import annotations
 import copy
 import operator
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,7 +25,9 @@ from torch.nn import functional
 
 from edgeq.errors import EdgeqError
 from edgeq.fixed_point import FixedPoint
+from edgeq.functions import MAX_TABLE_BITS
 from edgeq.train.fixed import calibrate
+from edgeq.train.fixed_functions import FixedFunction
 from edgeq.train.fixed_layers import (
     BIAS,
     FEATURES,
@@ -46,13 +50,17 @@ SUFFIX = "_fixed"
 
 @dataclass(frozen=True)
 class Formats:
-    """The formats of a layer: weights (of a PReLU its slopes), bias, result, and slope and offset of a BatchNorm."""
+    """The formats of a layer: weights (of a PReLU its slopes), bias, result, and slope and offset of a BatchNorm.
+
+    inner: what a GELU and its like reads, at most 12 bits; None: signed and else as `features`, of at most 12 bits.
+    """
 
     weight: FixedPoint = WEIGHT
     bias: FixedPoint = BIAS
     features: FixedPoint = FEATURES
     slope: FixedPoint = SLOPE
     offset: FixedPoint = BIAS
+    inner: FixedPoint | None = None
 
 
 class _Add(nn.Module):
@@ -242,14 +250,24 @@ def _leaky(source: nn.LeakyReLU, formats: Formats, out: FixedPoint | None) -> nn
     return FixedPReLU(slope=formats.weight, out=formats.features, start=source.negative_slope)
 
 
+def _function(name: str, formats: Formats) -> nn.Module:
+    features = formats.features
+    inner = formats.inner or replace(features, bits=min(features.bits, MAX_TABLE_BITS), signed=True)
+    return FixedFunction(name, inner, features)
+
+
 Maker = Callable[[Any, Formats, FixedPoint | None], nn.Module]
 LAYERS: dict[type[nn.Module], Maker] = {
     nn.Conv2d: _conv, nn.Linear: _linear, nn.BatchNorm1d: _norm, nn.BatchNorm2d: _norm, nn.AvgPool2d: _pool,
     nn.AdaptiveAvgPool2d: _mean, nn.PReLU: _prelu, nn.LeakyReLU: _leaky,
     nn.ReLU: lambda source, formats, out: FixedReLU(formats.features),
+    nn.GELU: lambda source, formats, out: _function("gelu" if source.approximate == "none" else "gelu_tanh", formats),
+    nn.SiLU: lambda source, formats, out: _function("silu", formats),
+    nn.Sigmoid: lambda source, formats, out: _function("sigmoid", formats),
+    nn.Tanh: lambda source, formats, out: _function("tanh", formats),
     _Add: lambda source, formats, out: FixedAdd(out),
 }  # fmt: skip
-TAKERS = (nn.ReLU, nn.BatchNorm1d, nn.BatchNorm2d)
+TAKERS = (nn.ReLU, nn.BatchNorm1d, nn.BatchNorm2d, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh)
 """What takes an accumulator as it is. Not a PReLU: its multipliers have 16 bits, an accumulator may have more."""
 STAYING = (nn.MaxPool2d, nn.Flatten, nn.Dropout, nn.Dropout2d, nn.Identity)
 STAYING_CALLS = {
@@ -270,6 +288,10 @@ CALLS: dict[Any, Callable[..., nn.Module]] = {
     functional.avg_pool2d: nn.AvgPool2d,
     functional.adaptive_avg_pool2d: nn.AdaptiveAvgPool2d,
     functional.leaky_relu: nn.LeakyReLU,
+    functional.gelu: nn.GELU,
+    functional.silu: nn.SiLU,
+    **dict.fromkeys((functional.sigmoid, torch.sigmoid, "sigmoid", "sigmoid_"), nn.Sigmoid),
+    **dict.fromkeys((functional.tanh, torch.tanh, "tanh", "tanh_"), nn.Tanh),
     torch.mean: _mean_call,
     "mean": _mean_call,
 }

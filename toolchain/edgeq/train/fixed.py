@@ -9,8 +9,9 @@ derives the same for a threshold 2^I; ours takes it for every overflow mode.)
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -48,39 +49,53 @@ class _Cast(torch.autograd.Function):
         return inside, slopes * math.log(2), None
 
 
-class _Node(torch.autograd.Function):
-    """The cast as one ONNX node: Quant where that means the same, else FixedQuant."""
+@dataclass(frozen=True)
+class OnnxNode:
+    """A function of one tensor as one node. name: with its domain.  constants: its inputs after x.  compute: what it does."""
+
+    name: str
+    constants: tuple[Tensor, ...]
+    attributes: dict[str, Any]
+    compute: Callable[[Tensor], Tensor]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Of x; while a model is exported, a node of it."""
+        if torch.jit.is_tracing() or not torch.onnx.is_in_onnx_export():
+            return _Traced.apply(x, self)
+        version = QONNX_VERSION if self.name.startswith(QONNX_DOMAIN) else 1
+        return torch.onnx.ops.symbolic(
+            self.name, (x, *self.constants), self.attributes, dtype=x.dtype, shape=x.shape, version=version
+        )
+
+
+class _Traced(torch.autograd.Function):
+    """What TorchScript makes the node of."""
 
     @staticmethod
-    def symbolic(g: Any, x: Any, scale: float, kind: FixedPoint) -> Any:
-        name, constants, attributes = onnx_node(kind, scale)
-        suffixed = {key + ("_s" if isinstance(v, str) else "_i"): v for key, v in attributes.items()}
-        made = g.op(name, x, *(g.op("Constant", value_t=torch.tensor(v)) for v in constants), **suffixed)
+    def symbolic(g: Any, x: Any, node: OnnxNode) -> Any:
+        suffixed = {key + ("_s" if isinstance(v, str) else "_i"): v for key, v in node.attributes.items()}
+        made = g.op(node.name, x, *(g.op("Constant", value_t=v) for v in node.constants), **suffixed)
         made.setType(x.type())
         return made
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: float, kind: FixedPoint) -> Tensor:
+    def forward(ctx: Any, x: Tensor, node: OnnxNode) -> Tensor:
+        return node.compute(x)
+
+
+def cast_node(kind: FixedPoint, scale: float) -> OnnxNode:
+    """The cast: Quant where that means the same, else FixedQuant."""
+
+    def compute(x: Tensor) -> Tensor:
         return kind.codes(x / scale, torch) * scale
 
-
-def onnx_node(kind: FixedPoint, scale: float) -> tuple[str, list[float], dict[str, Any]]:
-    """(operator with its domain, constant inputs after x, attributes) of a cast."""
     if kind.rounding in PLAIN and kind.overflow in ("AP_SAT", "AP_SAT_SYM"):
         attributes = {"signed": int(kind.signed), "narrow": int(kind.narrow), "rounding_mode": PLAIN[kind.rounding]}
-        return f"{QONNX_DOMAIN}::Quant", [scale, 0.0, float(kind.bits)], attributes
-    attributes = {"bits": kind.bits, "signed": int(kind.signed), "rounding": kind.rounding, "overflow": kind.overflow}
-    return f"{DOMAIN}::{OPERATOR}", [scale], attributes
-
-
-def exported(x: Tensor, scale: float, kind: FixedPoint) -> Tensor:
-    """The cast of x, while a model is exported: a node of it."""
-    if torch.jit.is_tracing():
-        return _Node.apply(x, scale, kind)
-    name, constants, attributes = onnx_node(kind, scale)
-    inputs = (x, *(torch.tensor(v) for v in constants))
-    version = QONNX_VERSION if name.startswith(QONNX_DOMAIN) else 1
-    return torch.onnx.ops.symbolic(name, inputs, attributes, dtype=x.dtype, shape=x.shape, version=version)
+        name, constants = f"{QONNX_DOMAIN}::Quant", [scale, 0.0, float(kind.bits)]
+    else:
+        attributes = {"bits": kind.bits, "signed": int(kind.signed), "rounding": kind.rounding, "overflow": kind.overflow}
+        name, constants = f"{DOMAIN}::{OPERATOR}", [scale]
+    return OnnxNode(name, tuple(torch.tensor(v) for v in constants), attributes, compute)
 
 
 def point_of(kind: FixedPoint, integer: Tensor) -> int:
@@ -124,7 +139,7 @@ class FixedQuant(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         if self.settled:
             scale = self.settled
-            y = (exported if torch.onnx.is_in_onnx_export() else _Node.apply)(x, scale, self.kind)
+            y = cast_node(self.kind, scale)(x)
         else:
             if not self.ready:
                 if self.parameter or self.training or self.calibrating:

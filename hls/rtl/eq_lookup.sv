@@ -1,0 +1,141 @@
+// A table of y for every code of x, Pe channels a cycle, each lane with a ROM of its own that holds the rows of all channels:
+// in LUTs up to 64 words, else in block RAM. For a function that never turns, eq_pointwise takes no memory. The pixel stays in
+// the source until its last cycle.
+// Latency Channels/Pe + 2 cycles; exactly Channels/Pe cycles a pixel.
+module eq_lookup #(
+  /// Channels.
+  parameter int unsigned Channels = 1,
+  /// Tables: 1 for all channels, or one a channel.
+  parameter int unsigned Rows = 1,
+  /// Channels at a time: a divisor of Channels.
+  parameter int unsigned Pe = 1,
+  /// Bits of an input channel.
+  parameter int unsigned InBits = 8,
+  /// Bits of an output channel.
+  parameter int unsigned OutBits = 8,
+  /// The tables lie in block RAM also where they are few words.
+  parameter bit          Block = 1'b0,
+  /// Image of the tables: the code of y for every code of x, one row after the other.
+  parameter File = ""
+) (
+  /// Clock.
+  input  logic                        clk_i,
+  /// Synchronous reset, active low.
+  input  logic                        rst_ni,
+  /// Input stream.
+  input  logic                        in_valid_i,
+  /// Input stream; high in a pixel's last cycle.
+  output logic                        in_ready_o,
+  /// Input stream.
+  input  logic [Channels*InBits-1:0]  in_data_i,
+  /// Output stream.
+  output logic                        out_valid_o,
+  /// Output stream.
+  input  logic                        out_ready_i,
+  /// Output stream.
+  output logic [Channels*OutBits-1:0] out_data_o
+);
+
+  localparam int unsigned Steps = Channels / Pe;
+  localparam int unsigned StepBits = Steps > 1 ? $clog2(Steps) : 1;
+  localparam int unsigned Words = Rows << InBits;
+  // From a pixel's credit to its return: its steps and three cycles.
+  localparam int unsigned FifoDepth = 3 / Steps + 2;
+
+  if (Channels % Pe != 0 || (Rows != 1 && Rows != Channels)) begin : gen_bad
+    $fatal(1, "eq_lookup: Pe %0d and %0d tables do not fit %0d channels", Pe, Rows, Channels);
+  end
+
+  logic [StepBits-1:0] step_q;
+  logic credit, step, first, last;
+  assign first = step_q == '0;
+  assign last = step_q == StepBits'(Steps - 1);
+  assign step = in_valid_i && (credit || !first);
+  assign in_ready_o = last && (credit || !first);
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni || (step && last)) step_q <= '0;
+    else if (step) step_q <= step_q + 1'b1;
+  end
+
+  // Stage 1: the channels of this cycle.
+  logic [Pe*InBits-1:0] codes, codes_q;
+  logic [StepBits-1:0] at_q;
+  logic valid_q, valid2_q;
+  if (Steps == 1) begin : gen_all
+    assign codes = in_data_i;
+  end else begin : gen_selected
+    // Each slice begins at a multiple of a power of two, as in eq_mvu.
+    localparam int unsigned Pitch = 1 << $clog2(Pe * InBits);
+    logic [Steps*Pitch-1:0] padded;
+    for (genvar k = 0; k < Steps; k++) begin : gen_pad
+      assign padded[k*Pitch +: Pitch] = Pitch'(in_data_i[k*Pe*InBits +: Pe*InBits]);
+    end
+    assign codes = padded[step_q*Pitch +: Pe*InBits];
+  end
+  always_ff @(posedge clk_i) begin
+    codes_q <= codes;
+    at_q <= step_q;
+  end
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) {valid2_q, valid_q} <= '0;
+    else {valid2_q, valid_q} <= {valid_q, step};
+  end
+
+  // Stage 2: the tables.
+  logic [Pe*OutBits-1:0] y;
+  for (genvar p = 0; p < Pe; p++) begin : gen_lane
+    localparam int unsigned AddrBits = $clog2(Words);
+    logic [AddrBits-1:0] address;
+    if (Rows == 1) begin : gen_shared
+      assign address = codes_q[p*InBits +: InBits];
+    end else begin : gen_row
+      localparam int unsigned RowBits = AddrBits - InBits;
+      assign address = {RowBits'(at_q) * RowBits'(Pe) + RowBits'(p), codes_q[p*InBits +: InBits]};
+    end
+    eq_rom #(
+      .Width(OutBits),
+      .Depth(Words),
+      .File(File),
+      .Block(Block || Words > 64)
+    ) u_table (
+      .clk_i,
+      .addr_i(address),
+      .data_o(y[p*OutBits +: OutBits])
+    );
+  end
+  if (Rows == 1) begin : gen_unused
+    logic unused;
+    assign unused = ^at_q;
+  end
+
+  // Stage 3: the channels of a pixel come together.
+  logic push;
+  logic [Channels*OutBits-1:0] pixel;
+  eq_collect #(
+    .Parts(Steps),
+    .Width(Pe * OutBits)
+  ) u_collect (
+    .clk_i,
+    .rst_ni,
+    .valid_i(valid2_q),
+    .data_i(y),
+    .valid_o(push),
+    .data_o(pixel)
+  );
+
+  eq_outfifo #(
+    .Width(Channels * OutBits),
+    .Depth(FifoDepth)
+  ) u_out (
+    .clk_i,
+    .rst_ni,
+    .credit_o(credit),
+    .take_i(step && first),
+    .push_i(push),
+    .data_i(pixel),
+    .out_valid_o,
+    .out_ready_i,
+    .out_data_o
+  );
+
+endmodule
