@@ -39,10 +39,10 @@ class AdaQuant:
     threads: of torch; with another number the last bits differ.
     """
 
-    steps: int = 200
+    steps: int = 100
     batch: int = 32
-    rate: float = 0.1
-    shift: float = 0.002
+    rate: float = 0.3
+    shift: float = 0.01
     points: float = 0.0
     seed: int = 0
     threads: int = 1
@@ -96,7 +96,7 @@ def adaquant(fixed: fx.GraphModule, model: nn.Module, x: Tensor, settings: AdaQu
         for node in walk.nodes:
             if node in units:
                 name = _source(units[node][-1])
-                unit = _Unit([fixed.get_submodule(part.target) for part in units[node]])
+                unit = _Unit(fixed.get_submodule(part.target) for part in units[node]).eval()
                 inputs = [[walk.values[part][i] for part in node.args] for i in range(len(batches))]
                 errors.append(LayerError(name, *_optimize(unit, inputs, source.until(name), settings)))
             walk.step(node)
