@@ -39,10 +39,10 @@ class AdaQuant:
     threads: of torch; with another number the last bits differ.
     """
 
-    steps: int = 200
+    steps: int = 100
     batch: int = 32
-    rate: float = 0.1
-    shift: float = 0.002
+    rate: float = 0.3
+    shift: float = 0.01
     points: float = 0.0
     seed: int = 0
     threads: int = 1
@@ -57,13 +57,56 @@ class LayerError:
     after: float
 
 
-def renormalize(module: nn.Module, *x: Tensor) -> None:
-    """Set every FixedBatchNorm's running statistics, and all binary points, from one forward pass in evaluation mode.
+def renormalize(fixed: fx.GraphModule, model: nn.Module, x: Tensor) -> None:
+    """Correct every BatchNorm's running statistics in `fixed`, which `convert` made of `model`, and set all points anew.
 
-    Each BatchNorm takes mean and variance of what the quantized layers before it give, instead of what the float network once
-    gave ("BatchNorm tuning" of the paper). x and points: as of `calibrate`.
+    Front to back, each channel of a BatchNorm gets the mean and variance on `x` that it has in the float network, whatever
+    quantized layers before it give ("BatchNorm tuning" of the paper, which takes the images' own statistics: their sampling
+    error would replace that of the training set's). x and points: as of `calibrate`. Raises EdgeqError where the two do not
+    belong together.
     """
-    hooks = [part.register_forward_pre_hook(_estimate) for part in module.modules() if isinstance(part, FixedBatchNorm)]
+    _renormalize(fixed, _float_statistics(fixed, trace(model), x), x)
+
+
+@dataclass(frozen=True)
+class _Statistics:
+    """Of a float BatchNorm, float64 [C]: running ones, and those of its input."""
+
+    running: tuple[Tensor, Tensor]
+    input: tuple[Tensor, Tensor]
+
+
+def _float_statistics(fixed: fx.GraphModule, source: fx.GraphModule, x: Tensor) -> dict[nn.Module, _Statistics]:
+    """{each BatchNorm of `fixed`: the statistics of that it was}, of one forward pass of the float network."""
+    nodes = {node.name: node for node in source.graph.nodes}
+    found: dict[nn.Module, _Statistics] = {}
+    hooks = []
+    for node in filter(_replaced, fixed.graph.nodes):
+        if (name := _source(node)) not in nodes:
+            raise EdgeqError(f"the float module has no layer {name!r}", where="adaquant", fix="the module given to convert")
+        norm = fixed.get_submodule(node.target)
+        if isinstance(norm, FixedBatchNorm):
+
+            def keep(part: nn.Module, args: tuple[Tensor], norm: nn.Module = norm) -> None:
+                found[norm] = _Statistics((part.running_mean.double(), part.running_var.double()), _moments(args[0]))
+
+            hooks.append(source.get_submodule(nodes[name].target).register_forward_pre_hook(keep))
+    with torch.no_grad():
+        source(x)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+def _renormalize(module: nn.Module, statistics: dict[nn.Module, _Statistics], *x: Tensor) -> None:
+    def correct(norm: nn.Module, args: tuple[Tensor]) -> None:
+        before, (mean, var) = statistics[norm], _moments(args[0])
+        (running_mean, running_var), (float_mean, float_var) = before.running, before.input
+        ratio = torch.where((var > 0) & (float_var > 0), var / float_var, 1.0)  # a constant has no scale to correct
+        norm.running_mean.copy_(mean - (float_mean - running_mean) * ratio.sqrt())
+        norm.running_var.copy_(((running_var + norm.eps) * ratio - norm.eps).clip(0))
+
+    hooks = [part.register_forward_pre_hook(correct) for part in module.modules() if part in statistics]
     try:
         calibrate(module, *x)
     finally:
@@ -71,10 +114,10 @@ def renormalize(module: nn.Module, *x: Tensor) -> None:
             hook.remove()
 
 
-def _estimate(norm: nn.Module, args: tuple[Tensor]) -> None:
-    values = args[0].double().transpose(0, 1).flatten(1)
-    norm.running_mean.copy_(values.mean(1))
-    norm.running_var.copy_(values.var(1) if values.shape[1] > 1 else torch.zeros(len(values)))
+def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each channel."""
+    var, mean = torch.var_mean(x.double(), [0, *range(2, x.ndim)], correction=0)
+    return mean, var
 
 
 def adaquant(fixed: fx.GraphModule, model: nn.Module, x: Tensor, settings: AdaQuant | None = None) -> list[LayerError]:
@@ -87,18 +130,16 @@ def adaquant(fixed: fx.GraphModule, model: nn.Module, x: Tensor, settings: AdaQu
     batches = list(x.split(settings.batch))
     with seeded(settings.seed, settings.threads):
         units = _units(fixed)
-        ends = [_source(chain[-1]) for chain in units.values()]
-        source = _Walk(trace(model), batches, keep=ends)
-        names = {node.name for node in source.nodes}
-        if missing := [name for name in ends if name not in names]:
-            raise EdgeqError(f"the float module has no layer {missing[0]!r}", where="adaquant", fix="the module given to convert")
+        traced = trace(model)
+        statistics = _float_statistics(fixed, traced, x)
+        source = _Walk(traced, batches, keep=[_source(chain[-1]) for chain in units.values()])
         walk, errors = _Walk(fixed.eval(), batches), []
         for node in walk.nodes:
             if node in units:
                 name = _source(units[node][-1])
-                unit = _Unit([fixed.get_submodule(part.target) for part in units[node]])
+                unit = _Unit(fixed.get_submodule(part.target) for part in units[node]).eval()
                 inputs = [[walk.values[part][i] for part in node.args] for i in range(len(batches))]
-                errors.append(LayerError(name, *_optimize(unit, inputs, source.until(name), settings)))
+                errors.append(LayerError(name, *_optimize(unit, inputs, source.until(name), statistics, settings)))
             walk.step(node)
     return errors
 
@@ -158,7 +199,7 @@ class _Walk:
         self.nodes = list(traced.graph.nodes)
         self.batches, self.interpreter = batches, fx.Interpreter(traced)
         self.values: dict[fx.Node, list[Any]] = {}
-        self.kept: dict[str, list[Tensor]] = dict.fromkeys(keep, [])
+        self.kept: dict[str, list[Tensor]] = {name: [] for name in keep}
         self.last_read = {used: node for node in self.nodes for used in node.all_input_nodes}
         self.done = 0
 
@@ -186,7 +227,13 @@ class _Walk:
         return getattr(self.interpreter, node.op)(node.target, args, kwargs)
 
 
-def _optimize(unit: _Unit, inputs: list[list[Tensor]], targets: list[Tensor], settings: AdaQuant) -> tuple[float, float]:
+def _optimize(
+    unit: _Unit,
+    inputs: list[list[Tensor]],
+    targets: list[Tensor],
+    statistics: dict[nn.Module, _Statistics],
+    settings: AdaQuant,
+) -> tuple[float, float]:
     """The unit made better in place: its mean squared error before and after."""
     count = sum(target.numel() for target in targets)
     size = sum(float(target.double().square().sum()) for target in targets) / count or 1.0
@@ -198,7 +245,7 @@ def _optimize(unit: _Unit, inputs: list[list[Tensor]], targets: list[Tensor], se
 
     keeper = _Best(unit, error)
     before = keeper.error
-    renormalize(unit, *(torch.cat(column) for column in zip(*inputs, strict=True)))
+    _renormalize(unit, statistics, *(torch.cat(column) for column in zip(*inputs, strict=True)))
     keeper.check()
     keeper.restore()
     groups = _groups(unit, size**0.5, settings)

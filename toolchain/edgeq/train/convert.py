@@ -43,7 +43,6 @@ from edgeq.train.fixed_layers import (
     FixedReLU,
 )
 
-
 SUFFIX = "_fixed"
 """A layer that replaces the node X of the float module's trace is the submodule X_fixed."""
 
