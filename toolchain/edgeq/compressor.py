@@ -98,7 +98,12 @@ _SLACK = 12
 
 @lru_cache(maxsize=8192)
 def plan(
-    heights: tuple[int, ...], constant: int, word: bool = False, compare: bool = False, ternary: bool = True, search: Search = "exact"
+    heights: tuple[int, ...],
+    constant: int,
+    word: bool = False,
+    compare: bool = False,
+    ternary: bool = True,
+    search: Search = "exact",
 ) -> Plan:
     """The cheapest plan for the sum of a constant and of heights[j] bits of weight 2^j, modulo 2^len(heights).
 
@@ -262,8 +267,8 @@ _Option = tuple[tuple[Counter, ...], int, int, int, int]
 
 @cache
 def _few_counters(search: Search, here: int, above: int, top: int, one: int) -> tuple[_Option, ...]:
-    """Of `_counters`, those that leave what a chain can add to a constant `one`: the two that remove most bits a LUT ("small"), or
-    that leave most ("fast"): what is left are the latest bits, for which the column's own counters then do not wait."""
+    """Of `_counters`, those that leave what a chain can add to a constant `one`: the two that remove most bits a LUT ("small"),
+    or that leave most ("fast"): what is left are the latest bits, for which the column's own counters then do not wait."""
     every = _counters(here, above, top)
     if top <= 1:
         return every
