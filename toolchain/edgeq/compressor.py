@@ -267,8 +267,8 @@ _Option = tuple[tuple[Counter, ...], int, int, int, int]
 
 @cache
 def _few_counters(search: Search, here: int, above: int, top: int, one: int) -> tuple[_Option, ...]:
-    """Of `_counters`, those that leave what a chain can add to a constant `one`: the two that remove most bits a LUT ("small"), or
-    that leave most ("fast"): what is left are the latest bits, for which the column's own counters then do not wait."""
+    """Of `_counters`, those that leave what a chain can add to a constant `one`: the two that remove most bits a LUT ("small"),
+    or that leave most ("fast"): what is left are the latest bits, for which the column's own counters then do not wait."""
     every = _counters(here, above, top)
     if top <= 1:
         return every

@@ -17,7 +17,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from edgeq.cells import FAMILIES, Family
+from edgeq.cells import FAMILIES
 from edgeq.compressor import LUT_INPUTS, plan
 from edgeq.fold import MAX_LUT_LEVELS
 from edgeq.graph import range_width
@@ -53,9 +53,10 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Sums:
-    """acc_o[c] = y[c] in `bits` bits; unsigned where no sum can be negative and they fit."""
+    """acc_o[c] = y[c] in `bits` bits, two's complement. registered: they come from registers."""
 
     bits: int
+    registered: bool = True
 
 
 @dataclass(frozen=True)
@@ -299,15 +300,15 @@ class _Build:
     """The netlist of a layer, and the word of each output."""
 
     def __init__(
-        self, weight: np.ndarray, constant: np.ndarray, inputs: Inputs, made: Program, tail: Tail, levels: int, family: Family
+        self, weight: np.ndarray, constant: np.ndarray, inputs: Inputs, made: Program, tail: Tail, net: Netlist, arrival: int
     ) -> None:
-        self.net, self.made, self.inputs, self.tail = Netlist(levels, family=family), made, inputs, tail
+        self.net, self.made, self.inputs, self.tail, self.arrival = net, made, inputs, tail, arrival
         self.nodes: dict[int, _Number] = {}
         ends = weight * inputs.lo, weight * inputs.hi
         low, high = np.minimum(*ends).sum(axis=1) + constant, np.maximum(*ends).sum(axis=1) + constant
         self.outputs = [self.output(c, int(constant[c]), int(low[c]), int(high[c])) for c in range(len(weight))]
         last = max((b.stage for word in self.outputs for b in word if isinstance(b, Bit)), default=0)
-        self.latency = last + isinstance(tail, Sums)
+        self.latency = last + (isinstance(tail, Sums) and tail.registered)
 
     def node(self, n: int) -> _Number:
         if n not in self.nodes:
@@ -315,7 +316,7 @@ class _Build:
             known = len(self.inputs.port)
             if n < known:
                 port, first = self.inputs.port[n]
-                bits: Word = [Bit(f"{port}[{first + i}]", 0, 0) for i in range(self.inputs.width(n))]
+                bits: Word = [Bit(f"{port}[{first + i}]", 0, self.arrival) for i in range(self.inputs.width(n))]
                 self.nodes[n] = _Number(bits, lo, hi)
             else:
                 self.nodes[n] = self.total(self.terms(self.made.parts[n - known]), 0, lo, hi)
@@ -472,19 +473,20 @@ def shift_add_sv(
     share: bool = True,
     max_lut_levels: int = MAX_LUT_LEVELS,
     family: str = "xcup",
+    arrival: int = 0,
 ) -> ShiftAdd:
     """A module with all inputs in, and all of y = weight @ x + constant, or what `tail` makes of them, out, every cycle.
 
     weight: int64 [C, K]; constant: int64 [C]. inputs, blocks: as `program`. ports: the input vectors that `inputs` names, and
-    their bits. acc_o or y_o: channel c at [c*bits +: bits]. Fixed latency, no reset, no stall; acc_o comes from registers, y_o
-    from up to max_lut_levels LUT levels behind the last ones. max_lut_levels: between two registers. family: of
-    edgeq.cells.FAMILIES; it changes neither sums nor latency.
+    their bits. acc_o or y_o: channel c at [c*bits +: bits]. Fixed latency, no reset, no stall; y_o, and acc_o unless
+    `tail` has it registered, come from up to max_lut_levels LUT levels behind the last registers. max_lut_levels: between two registers. family: of
+    edgeq.cells.FAMILIES; it changes neither sums nor latency. arrival: LUT levels that the inputs have behind them.
 
     Two bodies, of equal meaning and latency: behavioural, and LUTs with carry chains for synthesis (with EQ_LUT6 defined).
     """
     weight, constant = weight.astype(np.int64), constant.astype(np.int64)
     made = program(weight, inputs, blocks, share)
-    built = _Build(weight, constant, inputs, made, tail, max_lut_levels, FAMILIES[family])
+    built = _Build(weight, constant, inputs, made, tail, Netlist(max_lut_levels, family=FAMILIES[family]), arrival)
     body, luts, ffs = built.net.text(built.latency, built.ports(), False)
     bits = 1 if isinstance(tail, Compare) else tail.bits
     out = "acc_o" if isinstance(tail, Sums) else "y_o"

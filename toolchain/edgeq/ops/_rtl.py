@@ -162,6 +162,8 @@ class Window:
         return (rows[:, None] * self.padded[1] + columns).ravel()
 
 
+FIFO_LEVELS = 1
+"""LUT levels of what an eq_outfifo gives: its LUT RAM."""
 PATCH_FIFO = 32
 """Patches between the window and a folded unit: PatchDepth of eq_conv2d.sv."""
 
@@ -367,15 +369,17 @@ def _stream(
     post: Post | None,
     bits: int,
     content: str,
+    direct: bool = False,
 ) -> RtlInstance:
     """A generated module `inner` of text `text` between two streams: a patch a cycle.
 
-    post: eq_post for its sums acc_o of `bits` bits; None: it gives y_o itself. content: what else tells modules apart.
+    post: eq_post for its sums acc_o of `bits` bits; None: it gives y_o itself. content: what else tells modules apart. direct: a
+    vector comes to it without a register, as the stream brings it.
     """
     taps = prod(window.kernel) if window else 1
     settings = ",\n".join(f"    .{name}({value})" for name, value in window.params().items()) if window else ""
     inputs, channels = x.channels * x.width, y.channels
-    body = (_WINDOW if window else _VECTOR).format(settings=settings, channels=inputs)
+    body = (_WINDOW if window else _DIRECT_VECTOR if direct else _VECTOR).format(settings=settings, channels=inputs)
     memories = {}
     if post is None:
         parameters, words, result, tail, config = "", "", "y_o(y)", _DIRECT, 0
@@ -461,6 +465,7 @@ def _sums(
         "share": fold.share and fold.mst,
         "max_lut_levels": fold.max_lut_levels,
         "family": fold.family,
+        "arrival": 0 if window else FIFO_LEVELS,
     }
     tail = settings["tail"]
     arrays = [weight, constant, *(v for v in vars(tail).values() if isinstance(v, np.ndarray))]
@@ -475,7 +480,7 @@ def tail_of(op: Mac, accumulator: IntType) -> Tail:
     if op.post:
         post = fusible(op.post)
         found = post.rtl_compare(accumulator.channels) or post.rtl_rescale(accumulator.channels, op.finish(accumulator))
-    return found or Sums(max(2, signed_bits(accumulator.lo, accumulator.hi)))
+    return found or Sums(max(2, signed_bits(accumulator.lo, accumulator.hi)), registered=op.post is not None)
 
 
 def _build_sums(name: str, settings: dict[str, Any]) -> ShiftAdd:
@@ -497,7 +502,9 @@ def _shift_add(
         bits = tail.bits
         post = fusible(op.post).rtl_post(accumulator, bits, fold.digits) if op.post else Post.of(0, y, bits=np.zeros((1, 0)))
     masked = "mask_i" in settings["ports"]
-    found = _stream(name, made.text, made.latency, x, y, window, masked=masked, post=post, bits=bits, content=str(accumulator))
+    found = _stream(
+        name, made.text, made.latency, x, y, window, masked=masked, post=post, bits=bits, content=str(accumulator), direct=True
+    )
     return replace(found, notes={name: getattr(made, name) for name in ADDED})
 
 
@@ -621,6 +628,14 @@ _WINDOW = """\
     .patch_o(patch),
     .mask_o(mask)
   );
+"""
+
+_DIRECT_VECTOR = """\
+  assign in_ready_o = credit;
+  assign take = in_valid_i && credit;
+  assign mask = '1;
+  assign patch_valid = take;
+  assign patch = in_data_i;
 """
 
 _VECTOR = """\

@@ -53,7 +53,9 @@ def layer(
     if fold.mode == "unrolled":
         inner, latency = unrolled_latency(op, fold, x, accumulator, rows, geometry, groups)
         depth = inner + 8
-        return (window(geometry, depth, latency) if geometry else Stage.each(patches, depth, 1 + latency),)
+        if geometry:
+            return (window(geometry, depth, latency),)
+        return (Stage.each(patches, depth, latency + binary),)  # only a binary layer registers its vector
     cycles = steps(fold, rows, groups, prod(geometry.kernel) if geometry else 1)
     held = 4 if cycles == 1 else PATCH_FIFO
     front = (window(geometry, held),) if geometry else ()
