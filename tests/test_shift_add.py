@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parity import case_of, check_synthesized_verilog, check_verilog, folds_of
 from test_mst import Text
 
-from edgeq.graph import IntType
+from edgeq.digits import digit_count, digit_planes
+from edgeq.engines.yosys import equivalent, estimate
+from edgeq.errors import EdgeqError
+from edgeq.fold import Fold
+from edgeq.graph import IntType, Op
 from edgeq.hardware import to_bits
+from edgeq.ops._mac import Mac
+from edgeq.ops._rtl import layer, terms_of
+from edgeq.ops.conv2d import Conv2d
+from edgeq.ops.dense import Dense
 from edgeq.ops.requantize import Requantize
+from edgeq.ops.threshold import Threshold
 from edgeq.shift_add import (
+    MAX_DIGITS,
     Compare,
     Inputs,
     Rescale,
     Sums,
     Tail,
+    digits,
+    estimated_shift_add_luts,
+    program,
     shift_add_sv,
 )
 
@@ -107,7 +124,7 @@ def test_the_lut_form_gives_the_exact_results(
 
 def test_digits_are_canonical_and_few() -> None:
     values = np.arange(-300, 300)
-    found = signed_digits(values)
+    found = digit_planes(values)
     assert np.array_equal(found @ (1 << np.arange(found.shape[1])), values)
     assert np.array_equal(np.count_nonzero(found, axis=1), digit_count(values))
 

@@ -153,8 +153,8 @@ class _Solver:
         top = self.width - 1 - j
         best: _Found = (_NEVER, ())
         options: dict[int, list[tuple[int, Column, _State]]] = {}
-        found = heights[0] + here, min(heights[1] + above, 1), min(top, 2)
-        every = _counters(*found) if self.search == "exact" else _few_counters(self.search, *found, rest & 1)
+        sizes = heights[0] + here, min(heights[1] + above, 1), min(top, 2)
+        every = _counters(*sizes) if self.search == "exact" else _few_counters(self.search, *sizes, rest & 1)
         for counters, left, taken, up1, up2 in every:
             used = sum(c.luts * _LUT + c.chained * _CHAIN for c in counters)
             if left not in options:

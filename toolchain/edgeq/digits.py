@@ -21,21 +21,24 @@ def digit_count(codes: np.ndarray) -> np.ndarray:
     return np.bitwise_count(size ^ (3 * size)).astype(np.int64)
 
 
+def digit_planes(values: np.ndarray) -> np.ndarray:
+    """The digit of each place, lowest first: int64 in {-1, 0, 1}, [*values.shape, places]; as many places as any value needs."""
+    size = np.abs(values).astype(np.int64)
+    plus, minus = (size + (size >> 1)) & ~(size >> 1), ~(size + (size >> 1)) & (size >> 1)
+    shifts = np.arange(max(1, int((plus | minus).max(initial=0)).bit_length()))
+    digits = (plus[..., None] >> shifts & 1) - (minus[..., None] >> shifts & 1)
+    return digits * np.sign(values).astype(np.int64)[..., None]
+
+
 def signed_digits(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The digits that are not 0, lowest first: signs (-1, 1, and 0 behind the last) and shifts, int64 [*values.shape, K].
 
     K is the most that any of them has, at least 1; values: below 2^61 in magnitude.
     """
-    size, sign = np.abs(values).astype(np.int64), np.sign(values).astype(np.int64)
-    count = max(1, int(digit_count(values).max(initial=0)))
-    signs, shifts = (np.zeros((*values.shape, count), np.int64) for _ in range(2))
-    rest = size.copy()
-    for k in range(count):
-        lowest = rest & -rest
-        digit = np.where(rest & (lowest << 1), -1, 1) * (rest != 0)
-        signs[..., k], shifts[..., k] = digit * sign, np.bitwise_count(np.maximum(lowest, 1) - 1)
-        rest = rest - digit * lowest
-    return signs, shifts
+    planes = digit_planes(values)
+    order = np.argsort(planes == 0, axis=-1, kind="stable")[..., : max(1, int(digit_count(values).max(initial=0)))]
+    signs = np.take_along_axis(planes, order, axis=-1)
+    return signs, np.where(signs == 0, 0, order)
 
 
 @dataclass(frozen=True)

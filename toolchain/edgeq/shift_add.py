@@ -19,6 +19,7 @@ import numpy as np
 
 from edgeq.cells import FAMILIES
 from edgeq.compressor import LUT_INPUTS, plan
+from edgeq.digits import digit_planes
 from edgeq.fold import MAX_LUT_LEVELS
 from edgeq.graph import range_width
 from edgeq.netlist import Bit, Netlist, Word, chain_start
@@ -117,18 +118,9 @@ class Program:
         return len(self.parts) + sum(max(0, len(row) - 1) for row in self.rows)
 
 
-def signed_digits(values: np.ndarray) -> np.ndarray:
-    """Canonical signed digits, the fewest nonzero ones: int64 [..., bits], lowest first."""
-    size = np.abs(values).astype(np.int64)
-    plus, minus = (size + (size >> 1)) & ~(size >> 1), ~(size + (size >> 1)) & (size >> 1)
-    shifts = np.arange(max(1, int((plus | minus).max(initial=0)).bit_length()))
-    digits = (plus[..., None] >> shifts & 1) - (minus[..., None] >> shifts & 1)
-    return digits * np.sign(values).astype(np.int64)[..., None]
-
-
 def digits(weight: np.ndarray) -> int:
     """Nonzero digits of all weights."""
-    return int(np.count_nonzero(signed_digits(weight)))
+    return int(np.count_nonzero(digit_planes(weight)))
 
 
 def program(weight: np.ndarray, inputs: Inputs, blocks: tuple[tuple[int, ...], ...], share: bool = True) -> Program:
@@ -175,7 +167,7 @@ class _Search:
     """
 
     def __init__(self, weight: np.ndarray, lo: np.ndarray, hi: np.ndarray) -> None:
-        self.v = signed_digits(weight).transpose(1, 2, 0).astype(np.float32)  # exact: counts below 2^24
+        self.v = digit_planes(weight).transpose(1, 2, 0).astype(np.float32)  # exact: counts below 2^24
         self.used, self.places, channels = self.v.shape
         self.inputs = self.used
         self.most = self.used + min(MAX_PARTS, 8 * channels)
@@ -244,7 +236,7 @@ class _Search:
         for s in range(self.places - d):
             at = self.v[a, s] * self.v[b, s + d] == sign
             if at.any():
-                found += np.count_nonzero(at)
+                found += int(np.count_nonzero(at))
                 self.v[new, s, at] = self.v[a, s, at]
                 self.v[a, s, at] = 0
                 self.v[b, s + d, at] = 0
@@ -292,7 +284,7 @@ def _product(terms: Sequence[Term], lo: Sequence[int], hi: Sequence[int], consta
 
 def _multiplier(value: int) -> list[tuple[int, int]]:
     """Shift and sign of each digit."""
-    found = signed_digits(np.array([value]))[0]
+    found = digit_planes(np.array([value]))[0]
     return [(s, int(d)) for s, d in enumerate(found) if d]
 
 
@@ -479,8 +471,9 @@ def shift_add_sv(
 
     weight: int64 [C, K]; constant: int64 [C]. inputs, blocks: as `program`. ports: the input vectors that `inputs` names, and
     their bits. acc_o or y_o: channel c at [c*bits +: bits]. Fixed latency, no reset, no stall; y_o, and acc_o unless
-    `tail` has it registered, come from up to max_lut_levels LUT levels behind the last registers. max_lut_levels: between two registers. family: of
-    edgeq.cells.FAMILIES; it changes neither sums nor latency. arrival: LUT levels that the inputs have behind them.
+    `tail` has it registered, come from up to max_lut_levels LUT levels behind the last registers. max_lut_levels: between two
+    registers. family: of edgeq.cells.FAMILIES; it changes neither sums nor latency. arrival: LUT levels that the inputs have
+    behind them.
 
     Two bodies, of equal meaning and latency: behavioural, and LUTs with carry chains for synthesis (with EQ_LUT6 defined).
     """
@@ -515,7 +508,7 @@ def shift_add_sv(
         f"endmodule : {name}",
         "",
     ]
-    direct = sum(max(0, int(n) - 1) for n in np.count_nonzero(signed_digits(weight), axis=(1, 2)))
+    direct = sum(max(0, int(n) - 1) for n in np.count_nonzero(digit_planes(weight), axis=(1, 2)))
     return ShiftAdd(
         "\n".join(text), built.latency, made.additions, direct, len(made.parts), luts, ffs,
         len(built.net.blocks) if built.net.family.block else 0, isinstance(tail, Compare),
@@ -529,7 +522,7 @@ def estimated_shift_add_luts(
     made = program(weight, inputs, blocks, share)
     width = [max(1, range_width(lo, hi)) for lo, hi in zip(made.lo, made.hi, strict=True)]
     known = len(inputs.port)
-    luts = sum(width[n] - part[1][1] for n, part in enumerate(made.parts, start=known))
+    luts = 0.0 + sum(width[n] - part[1][1] for n, part in enumerate(made.parts, start=known))
     ends = weight * inputs.lo, weight * inputs.hi
     low, high = np.minimum(*ends).sum(axis=1).tolist(), np.maximum(*ends).sum(axis=1).tolist()
     for c, row in enumerate(made.rows):

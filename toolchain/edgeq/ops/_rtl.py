@@ -493,8 +493,8 @@ def _shift_add(
     op: Mac, fold: Fold, x: IntType, accumulator: IntType, rows: np.ndarray, window: Window | None, groups: int
 ) -> RtlInstance:
     """An integer layer whose weights are logic: a patch a cycle, no multiplier."""
-    if (found := digits(rows)) > MAX_DIGITS:
-        raise EdgeqError(f"weights of {found:,} digits are too many to unroll", fix=f'mode "folded", or at most {MAX_DIGITS:,}')
+    if (count := digits(rows)) > MAX_DIGITS:
+        raise EdgeqError(f"weights of {count:,} digits are too many to unroll", fix=f'mode "folded", or at most {MAX_DIGITS:,}')
     name, settings = _sums(op, fold, x, accumulator, rows, window, groups)
     made = _build_sums(name, settings)
     y, tail, post, bits = op.finish(accumulator), settings["tail"], None, 0
