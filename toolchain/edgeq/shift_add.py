@@ -195,12 +195,12 @@ class _Search:
         flat, other = self.v[:n].reshape(n, -1), moved.reshape(len(changed) * (2 * s - 1), -1)
         product, both = flat @ other.T, np.abs(flat) @ np.abs(other).T
         count = np.stack([both - product, both + product], axis=-1).reshape(n, len(changed), 2 * s - 1, 2) / 2
-        d = np.arange(1 - s, s)
+        distance = np.arange(1 - s, s)
         wide, own = self.width[:n, None, None], self.width[changed][None, :, None]
-        span = np.maximum(wide, own + d) - np.minimum(0, d) + 1
+        span = np.maximum(wide, own + distance) - np.minimum(0, distance) + 1
         saved = wide + own - span
         deep = np.maximum(self.depth[:n, None], self.depth[changed]) >= MAX_DEPTH
-        gain = (count * (saved * _LUT_A_BIT)[..., None] - (span - np.abs(d))[..., None]).astype(np.float32)
+        gain = (count * (saved * _LUT_A_BIT)[..., None] - (span - np.abs(distance))[..., None]).astype(np.float32)
         gain[deep] = -1
         gain[changed, np.arange(len(changed)), s - 1] = -1  # a node with itself, unshifted
         self.gain[:n, changed] = gain
