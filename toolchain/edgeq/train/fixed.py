@@ -91,10 +91,10 @@ def cast_node(kind: FixedPoint, scale: float) -> OnnxNode:
 
     if kind.rounding in PLAIN and kind.overflow in ("AP_SAT", "AP_SAT_SYM"):
         attributes = {"signed": int(kind.signed), "narrow": int(kind.narrow), "rounding_mode": PLAIN[kind.rounding]}
-        name, constants = f"{QONNX_DOMAIN}::Quant", (scale, 0.0, float(kind.bits))
+        name, constants = f"{QONNX_DOMAIN}::Quant", [scale, 0.0, float(kind.bits)]
     else:
         attributes = {"bits": kind.bits, "signed": int(kind.signed), "rounding": kind.rounding, "overflow": kind.overflow}
-        name, constants = f"{DOMAIN}::{OPERATOR}", (scale,)
+        name, constants = f"{DOMAIN}::{OPERATOR}", [scale]
     return OnnxNode(name, tuple(torch.tensor(v) for v in constants), attributes, compute)
 
 
