@@ -13,7 +13,7 @@ import torch
 from model import ResNet8, fixed
 from torch import nn
 
-from edgeq.train import Epoch, Recipe, accuracy, binary_points, fit, freeze_statistics, save_packed
+from edgeq.train import AdaQuant, Epoch, Recipe, accuracy, adaquant, binary_points, fit, freeze_statistics, save_packed
 from edgeq.train.cifar10 import augmented, load
 from edgeq.train.loop import seeded
 
@@ -61,21 +61,20 @@ def train_float(data: Path, target: Path, epochs: int, rate: float, seed: int, j
     show({"epochs": epochs, "rate": rate, "seconds": round(time.perf_counter() - start), "accuracy": found}, json_file)
 
 
-def fixed_from(float_file: Path, data: Path, bits: int, k: int | None) -> nn.Module:
-    """The float network of a file in fixed point, calibrated on the first training images."""
-    net = ResNet8()
-    net.load_state_dict(torch.load(float_file, weights_only=True))
-    images = load(data)[0][:CALIBRATION]
-    return fixed(net, augmented(images, False), bits, k)
-
-
 @main.command()
 @click.argument("data", type=FILE)
 @click.argument("float_file", metavar="FLOAT", type=FILE)
 @click.argument("target", type=FILE)
 @click.option("--bits", default=8, show_default=True)
 @click.option("--k", type=int, help="Nonzero digits of a weight and of a slope.")
-@click.option("--epochs", default=3, show_default=True, help="0: calibration alone.")
+@click.option(
+    "--adaquant",
+    "images",
+    default=0,
+    show_default=True,
+    help="First fit each layer to FLOAT's on that many images, without labels.",
+)
+@click.option("--epochs", default=3, show_default=True, help="Of training with labels; 0: none.")
 @click.option("--rate", default=0.001, show_default=True, help="Adam's first learning rate.")
 @click.option("--seed", default=1, show_default=True)
 @click.option("--test", type=FILE, help="Also write the test images (`x`) and labels (`y`), for `edgeq verify --data`.")
@@ -86,6 +85,7 @@ def tune(
     target: Path,
     bits: int,
     k: int | None,
+    images: int,
     epochs: int,
     rate: float,
     seed: int,
@@ -93,13 +93,19 @@ def tune(
     json_file: Path | None,
 ) -> None:
     """Make FLOAT fixed point, fine-tune it, and write packed weights to TARGET."""
-    net = fixed_from(float_file, data, bits, k).to(memory_format=torch.channels_last)
-    _, _, test_images, test_labels = load(data)
+    source = ResNet8()
+    source.load_state_dict(torch.load(float_file, weights_only=True))
+    train_images, _, test_images, test_labels = load(data)
+    net = fixed(source, augmented(train_images[:CALIBRATION], False), bits, k).to(memory_format=torch.channels_last)
     result: dict[str, Any] = {"bits": bits, "k": k, "epochs": epochs, "rate": rate, "start": binary_points(net)}
     result["calibrated"] = accuracy(net, test_images, test_labels, augmented)
     click.echo(f"{result['calibrated']:.2%} after calibration")
-    freeze_statistics(net)
     start = time.perf_counter()
+    if images:
+        adaquant(net, source, augmented(train_images[:images], False), AdaQuant(seed=seed, threads=THREADS))
+        result["adaquant"] = {"images": images, "accuracy": accuracy(net, test_images, test_labels, augmented)}
+        click.echo(f"{result['adaquant']['accuracy']:.2%} after AdaQuant")
+    freeze_statistics(net)
     if epochs:
         learn(net, data, Recipe(epochs, rate=rate, logit_scale=1.0, seed=seed, threads=THREADS))
     save_packed(net, target)
