@@ -566,16 +566,20 @@ def _behavioural(weight: np.ndarray, constant: np.ndarray, inputs: Inputs, made:
             half = 1 << tail.shift - 1 if tail.half_even and tail.shift else 0
             product = "v" if m == 1 else f"v * {_number(m, kind)}"
             results.append(f"    v = {product} + {_number(b + half, kind)};")
-            quotient = f"v >>> {tail.shift}" if tail.shift else "v"
             if half:
-                quotient = f"({quotient}) & ~{kind}'((v & {_number((1 << tail.shift) - 1, kind)}) == 0)"
+                results.append(f"    tie = (v & {_number((1 << tail.shift) - 1, kind)}) == 0;")
+            if tail.shift:
+                results.append(f"    v = v >>> {tail.shift};")  # a statement of its own: nothing unsigned is near it
+            if half:
+                results.append("    if (tie) v[0] = 1'b0;")
             lo, hi = _number(tail.lo, kind), _number(tail.hi, kind)
-            results += [f"    v = {quotient};", f"    {target} = {bits}'(v < {lo} ? {lo} : v > {hi} ? {hi} : v);"]
+            results.append(f"    {target} = {bits}'(v < {lo} ? {lo} : v > {hi} ? {hi} : v);")
     names = [f"n{k}" for k in range(known + len(made.parts))]
     return [
         f"  logic [{len(weight) * bits - 1}:0] y;",
         *(f"  {kind} {', '.join(names[i : i + 16])};" for i in range(0, len(names), 16)),
         f"  {kind} v;",
+        *(["  logic tie;"] if isinstance(tail, Rescale) and tail.half_even and tail.shift else []),
         "  always_comb begin",
         *reads,
         *sums,
