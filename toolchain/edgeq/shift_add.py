@@ -19,13 +19,13 @@ import numpy as np
 
 from edgeq.cells import FAMILIES
 from edgeq.compressor import LUT_INPUTS, plan
-from edgeq.digits import digit_planes
+from edgeq.digits import digit_count, digit_planes
 from edgeq.fold import MAX_LUT_LEVELS
 from edgeq.graph import range_width
 from edgeq.netlist import Bit, Netlist, Word, chain_start
 from edgeq.unrolled import Compare
 
-MAX_DIGITS = 100_000
+MAX_DIGITS = 40_000
 """Nonzero digits of the weights of a layer that can be unrolled."""
 BLOCK = 64
 """Inputs among which common subexpressions are looked for."""
@@ -120,7 +120,7 @@ class Program:
 
 def digits(weight: np.ndarray) -> int:
     """Nonzero digits of all weights."""
-    return int(np.count_nonzero(digit_planes(weight)))
+    return int(digit_count(weight).sum())
 
 
 def program(weight: np.ndarray, inputs: Inputs, blocks: tuple[tuple[int, ...], ...], share: bool = True) -> Program:
@@ -508,7 +508,7 @@ def shift_add_sv(
         f"endmodule : {name}",
         "",
     ]
-    direct = sum(max(0, int(n) - 1) for n in np.count_nonzero(digit_planes(weight), axis=(1, 2)))
+    direct = int(np.maximum(0, digit_count(weight).sum(axis=1) - 1).sum())
     return ShiftAdd(
         "\n".join(text), built.latency, made.additions, direct, len(made.parts), luts, ffs,
         len(built.net.blocks) if built.net.family.block else 0, isinstance(tail, Compare),
