@@ -116,7 +116,9 @@ class ShiftGELU(Op):
         (x,) = xs
         sizes = {"Channels": x.channels, "Pe": self.lanes(fold, x), "Hi": 1 << 64 | self.clipped(x).hi & ((1 << 64) - 1)}
         curve = _exp_shift.params(self.slope, self.point, self.shift) | {"Bits": self.bits}
-        return RtlInstance("eq_shift_gelu", sizes | _rtl.one_input(x) | curve | _rtl.output(self.infer(x)), uses=("eq_shift_gelu",))
+        return RtlInstance(
+            "eq_shift_gelu", sizes | _rtl.one_input(x) | curve | _rtl.output(self.infer(x)), uses=("eq_shift_gelu",)
+        )
 
     @property
     def latency(self) -> int:
