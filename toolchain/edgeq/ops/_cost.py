@@ -40,6 +40,8 @@ LUT_PER_SUM_BIT = 1.5
 """An accumulator and what clears it."""
 LUT_PER_SHIFTED_BIT = 0.6
 """A bit and position of the shift of eq_digit."""
+LUT_PER_DIVIDED_BIT = 2
+"""A comparison and a subtraction of eq_divide."""
 MUX_INPUTS_PER_LUT = 2.5
 LOAD_INPUTS_PER_LUT = 2.0
 """Where a word count is no power of two: 273 LUT for 28 words of 21 bits, 1,175 for 30 of 77."""
@@ -65,6 +67,19 @@ def product(a_bits: int, b_bits: int) -> Cost:
         return Cost(lut=a_bits * b_bits, ff=a_bits + b_bits)
     wide, narrow = max(a_bits, b_bits), min(a_bits, b_bits)
     return Cost(dsp=ceil(wide / DSP_PORTS[0]) * ceil(narrow / DSP_PORTS[1]))
+
+
+def slices(bits: int, parts: int) -> Cost:
+    """eq_slices: a beat of `bits` bits in parts."""
+    return Cost(lut=bits * (parts - 1) / parts / MUX_INPUTS_PER_LUT, ff=bits / parts) + CONTROL
+
+
+def divide(den_bits: int, digits: int, iterative: bool = False) -> Cost:
+    """eq_divide: a comparison and a subtraction a digit, as wide as the divisor; divisor, rest and quotient are kept."""
+    lut = LUT_PER_DIVIDED_BIT * den_bits
+    if iterative:
+        return Cost(lut=lut + 2 * den_bits + digits, ff=2 * den_bits + digits)
+    return Cost(lut=digits * lut, ff=digits * (2 * den_bits + digits / 2))
 
 
 def scaled(cost: Cost, times: float) -> Cost:
