@@ -48,9 +48,9 @@ module eq_isqrt #(
     .in_ready_o,
     .in_data_i,
     .credit_i(credit),
-    .take_o(take),
-    .last_o(last),
     .step_o(step),
+    .first_o(take),
+    .last_o(last),
     .part_o(codes_q)
   );
   assign unused = last;

@@ -19,33 +19,37 @@ module eq_slices #(
   input  logic [Parts*Width-1:0] in_data_i,
   /// The operator has a credit for another beat.
   input  logic                   credit_i,
-  /// It is taken, in the beat's first cycle.
-  output logic                   take_o,
-  /// This is a beat's last cycle.
-  output logic                   last_o,
   /// A part is read: it is there in the next cycle.
   output logic                   step_o,
+  /// It is a beat's first, which takes the credit.
+  output logic                   first_o,
+  /// It is a beat's last.
+  output logic                   last_o,
   /// The part read in the cycle before.
   output logic [Width-1:0]       part_o
 );
 
   localparam int unsigned StepBits = Parts > 1 ? $clog2(Parts) : 1;
 
-  logic [StepBits-1:0] step_q;
-  logic ready, last;
+  logic [StepBits-1:0] index;
   logic [Width-1:0] part;
-  assign ready = credit_i || step_q != '0;
-  assign last = step_q == StepBits'(Parts - 1);
-  assign step_o = in_valid_i && ready;
-  assign in_ready_o = last && ready;
-  assign take_o = step_o && step_q == '0;
-  assign last_o = step_o && last;
-  always_ff @(posedge clk_i) begin
-    if (!rst_ni || last_o) step_q <= '0;
-    else if (step_o) step_q <= step_q + 1'b1;
-  end
+  eq_steps #(
+    .Steps(Parts)
+  ) u_steps (
+    .clk_i,
+    .rst_ni,
+    .in_valid_i,
+    .in_ready_o,
+    .credit_i,
+    .step_o,
+    .first_o,
+    .last_o,
+    .index_o(index)
+  );
 
   if (Parts == 1) begin : gen_whole
+    logic unused;
+    assign unused = ^index;
     assign part = in_data_i;
   end else begin : gen_selected
     // Each part begins at a multiple of a power of two, as in eq_mvu.
@@ -54,7 +58,7 @@ module eq_slices #(
     for (genvar k = 0; k < Parts; k++) begin : gen_pad
       assign padded[k*Pitch +: Pitch] = Pitch'(in_data_i[k*Width +: Width]);
     end
-    assign part = padded[step_q*Pitch +: Width];
+    assign part = padded[index*Pitch +: Width];
   end
   always_ff @(posedge clk_i) part_o <= part;
 
