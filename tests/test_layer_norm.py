@@ -129,7 +129,7 @@ def test_the_root_in_onnxruntime_around_squares(tmp_path: Path) -> None:
 
 def test_the_root_in_verilog_around_squares(tmp_path: Path) -> None:
     v = around_squares(48, 900)
-    x = v[: len(v) // 4 * 4].reshape(1, 4, 1, -1)
+    x = v[: len(v) // 16 * 16].reshape(4, 4, 1, -1)
     graph = Graph("x", IntType(x.shape[1:], 0, (1 << 48) - 1), [Node("op", ISqrt(), ("x",), "y")], "y")
     y = np.array([isqrt(k) for k in x.ravel().tolist()]).reshape(x.shape)
     cycles = parity.check_verilog(graph, {"op": Fold("folded", 2)}, x, y, tmp_path)
