@@ -8,12 +8,29 @@ The patches come from strided 3 x 3 convolutions, which learn from few images wh
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from edgeq.errors import EdgeqError
+from edgeq.fixed_point import FixedPoint
+from edgeq.train.fixed import calibrate
+from edgeq.train.fixed_layers import FEATURES, WEIGHT, FixedAct, FixedAdd, FixedBatchNorm, FixedConv2d, FixedReLU
+from edgeq.train.integer import (
+    RESIDUAL,
+    TOKEN_BIAS,
+    FixedAttention,
+    FixedLayerNorm,
+    FixedPosition,
+    FixedScores,
+    FixedSelect,
+    FixedShiftGELU,
+    FixedTokens,
+    FixedUpsample,
+)
 
 
 class LayerNorm(nn.Module):
@@ -131,3 +148,150 @@ def _initialize(module: nn.Module) -> None:
         nn.init.trunc_normal_(module.weight, std=module.in_channels**-0.5)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+# Integer-only
+
+
+@dataclass(frozen=True)
+class Words:
+    """The formats of an integer-only Segmenter.
+
+    input: of the image.  features: of activations, but for those that follow.  scores: of q . k.  patches: of what the strided
+    convolutions give.  residual: of the stream between blocks.  masks: of the logits.
+    """
+
+    weight: FixedPoint = WEIGHT
+    features: FixedPoint = FEATURES
+    scores: FixedPoint = FEATURES
+    patches: FixedPoint = FixedPoint(12)
+    residual: FixedPoint = RESIDUAL
+    masks: FixedPoint = FixedPoint(12)
+    input: FixedPoint = FixedPoint(8, integer=0, signed=False)
+
+
+class IntegerBlock(nn.Module):
+    """`Block` on integers. inner: the cast that makes its input."""
+
+    def __init__(self, source: Block, tokens: int, inner: FixedAct, words: Words, attention: str) -> None:
+        super().__init__()
+        channels, heads = len(source.norm1.weight), source.attention.heads
+        self.norm1 = _norm(source.norm1, inner, words)
+        self.attention = FixedAttention(
+            channels, heads, tokens, attention=attention, weight=words.weight, scores=words.scores, features=words.features
+        )
+        for name, part in source.attention.named_children():
+            _load(getattr(self.attention, name), part)
+        with torch.no_grad():
+            for parameter in self.attention.query.parameters(recurse=False):
+                parameter.mul_((channels // heads) ** -0.5)
+        self.add1, self.add2 = FixedAdd(words.residual), FixedAdd(words.residual)
+        self.norm2 = _norm(source.norm2, self.add1.out, words)
+        self.fc1, self.fc2 = _dense(source.fc1, words), _dense(source.fc2, words)
+        self.gelu = FixedShiftGELU(words.features, words.features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.add1(x, self.attention(self.norm1(x)))
+        return self.add2(x, self.fc2(self.gelu(self.fc1(self.norm2(x)))))
+
+
+class IntegerSegmenter(nn.Module):
+    """`Segmenter` with its weights, on integers only: [N, 3, H, W] -> logits [N, classes, H, W].
+
+    attention: of all layers, as of FixedAttention.
+    """
+
+    def __init__(self, source: Segmenter, words: Words, attention: str = "shiftmax") -> None:
+        super().__init__()
+        self.classes, self.patch = source.classes, source.patch
+        tokens, channels = math.prod(source.size), len(source.position)
+        self.cast = FixedAct(words.input)
+        self.convs = nn.ModuleList(
+            _load(FixedConv2d(c.in_channels, c.out_channels, 3, stride=2, padding=1, weight=words.weight), c) for c in source.convs
+        )
+        outs = [None] * (len(self.convs) - 1) + [words.patches]
+        self.bns = nn.ModuleList(
+            _load(FixedBatchNorm(bn.num_features, out=out), bn) for bn, out in zip(source.bns, outs, strict=True)
+        )
+        self.relus = nn.ModuleList(FixedReLU(words.features) for _ in outs[1:])
+        self.position = FixedPosition(channels, tokens, inner=self.bns[-1].result.out, out=words.residual)
+        self.flat = FixedSelect(self.position.out, 0, tokens)
+
+        def blocks(sources: nn.ModuleList, count: int, inner: FixedAct) -> tuple[nn.ModuleList, FixedAct]:
+            made = nn.ModuleList()
+            for source in sources:
+                made.append(IntegerBlock(source, count, inner, words, attention))
+                inner = made[-1].add2.out
+            return made, inner
+
+        self.encoder, inner = blocks(source.encoder, tokens, self.position.out)
+        self.encoder_norm = _norm(source.encoder_norm, inner, words)
+        self.entry = _dense(source.entry, words)
+        self.class_tokens = FixedTokens(channels, self.classes, inner=words.residual)
+        self.decoder, inner = blocks(source.decoder, tokens + self.classes, self.class_tokens.inner)
+        self.decoder_norm = _norm(source.decoder_norm, inner, words)
+        self.patches = FixedSelect(self.decoder_norm.out, 0, tokens, source.size[0])
+        self.tokens = FixedSelect(self.decoder_norm.out, tokens, self.classes)
+        self.patch_head, self.class_head = _dense(source.patch_head, words), _dense(source.class_head, words)
+        self.scores = FixedScores(1, inner=words.features, pairs=False)
+        self.mask_norm = _load(FixedLayerNorm(self.classes, inner=words.residual, out=words.masks), source.mask_norm)
+        self.upsample = FixedUpsample(self.patch)
+        with torch.no_grad():
+            self.position.position.copy_(source.position)
+            self.class_tokens.tokens.copy_(source.class_tokens)
+
+    def masks(self, x: Tensor) -> Tensor:
+        """Logits of the patches: [N, classes, H / patch, W / patch]."""
+        x = self.cast(x)
+        for i, (conv, bn) in enumerate(zip(self.convs, self.bns, strict=True)):
+            x = bn(conv(x))
+            x = self.relus[i](x) if i < len(self.relus) else x
+        x = self.flat(self.position(x))
+        for block in self.encoder:
+            x = block(x)
+        x = self.class_tokens(self.entry(self.encoder_norm(x)))
+        for block in self.decoder:
+            x = block(x)
+        x = self.decoder_norm(x)
+        return self.mask_norm(self.scores(self.patch_head(self.patches(x)), self.class_head(self.tokens(x))))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.upsample(self.masks(x))
+
+
+class Labels(nn.Module):
+    """The class of each pixel, [N, 3, H, W] -> [N, 1, H, W]: a Segmenter as it is exported. The largest is taken of each patch."""
+
+    def __init__(self, net: Segmenter | IntegerSegmenter) -> None:
+        super().__init__()
+        self.net, self.upsample = net, FixedUpsample(net.patch)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.upsample(self.net.masks(x).argmax(1, keepdim=True).float())
+
+
+def integer(segmenter: Segmenter, images: Tensor, words: Words | None = None, attention: str = "shiftmax") -> IntegerSegmenter:
+    """The integer-only network with the weights of `segmenter`, in evaluation mode, its points found from a few images, or one."""
+    made = IntegerSegmenter(segmenter, words or Words(), attention).eval()
+    calibrate(made, images)
+    return made
+
+
+Loaded = TypeVar("Loaded", bound=nn.Module)
+
+
+def _load(made: Loaded, source: nn.Module) -> Loaded:
+    """`made` with the parameters and buffers of `source`."""
+    with torch.no_grad():
+        for name, value in (*source.named_parameters(), *source.named_buffers()):
+            getattr(made, name).copy_(value)
+    return made
+
+
+def _norm(source: LayerNorm, inner: FixedAct, words: Words) -> FixedLayerNorm:
+    return _load(FixedLayerNorm(len(source.weight), inner=inner, out=words.features), source)
+
+
+def _dense(source: nn.Conv2d, words: Words) -> FixedConv2d:
+    bias = None if source.bias is None else TOKEN_BIAS
+    return _load(FixedConv2d(source.in_channels, source.out_channels, 1, weight=words.weight, bias=bias), source)
