@@ -26,6 +26,7 @@ from edgeq.lower.rtl import Design
 from edgeq.ops import registry
 from edgeq.ops.conv2d import Conv2d
 from edgeq.ops.dense import Dense
+from edgeq.ops.rearrange import Rearrange
 from edgeq.ops.requantize import Requantize
 from edgeq.ops.threshold import Threshold
 
@@ -103,16 +104,24 @@ def case_of(op: Op, types: tuple[IntType, ...], seed: int = 0, post: Op | None =
 
 
 def _branches(types: tuple[IntType, ...]) -> tuple[Graph, tuple[str, ...]]:
-    """A graph with one input and a tensor of each type, made from it by selecting channels and requantizing."""
-    shape = max((t.shape for t in types), key=lambda s: s[0])
+    """A graph with one input and a tensor of each type, made from it by selecting channels, rearranging and requantizing.
+
+    Types that differ in more than their channels are made from a vector.
+    """
+    alike = len({t.shape[1:] for t in types}) == 1
+    shapes = [t.shape if alike else (t.size,) for t in types]
+    shape = max(shapes, key=lambda s: s[0])
     graph = Graph("x", IntType(shape, -256, 255))
-    for i, t in enumerate(types):
+    for i, (t, flat) in enumerate(zip(types, shapes, strict=True)):
         source, tensor = graph.input_type, "x"
-        if t.shape != shape:
-            eye = np.eye(t.channels, shape[0], dtype=np.int64)[::-1]
+        if flat != shape:
+            eye = np.eye(flat[0], shape[0], dtype=np.int64)[::-1]
             select: Op = Conv2d(eye[:, :, None, None]) if len(shape) == 3 else Dense(eye)
             graph.nodes.append(Node(f"select{i}", select, (tensor,), f"s{i}"))
             (source, tensor) = select.infer(source), f"s{i}"
+        if t.shape != flat:
+            graph.nodes.append(Node(f"shape{i}", Rearrange(flat, (0,), t.shape), (tensor,), f"r{i}"))
+            source, tensor = replace(source, shape=t.shape), f"r{i}"
         graph.nodes.append(Node(f"stretch{i}", stretch(source, t, falling=i == 1), (tensor,), f"x{i}"))
     return graph, tuple(f"x{i}" for i in range(len(types)))
 

@@ -148,6 +148,10 @@ module eq_dot #(
           assign value = ProductBits'(x[(p/Sharing)*Simd + s]);
           always_ff @(posedge clk_i) product_q <= weights_i[p*Simd + s] ? value : -value;
           assign products[s*ProductBits +: ProductBits] = product_q;
+        end else if (WKind == 0 && WBits == 1) begin : gen_gate
+          logic signed [ProductBits-1:0] product_q;
+          always_ff @(posedge clk_i) product_q <= weights_i[p*Simd + s] ? ProductBits'(x[(p/Sharing)*Simd + s]) : '0;
+          assign products[s*ProductBits +: ProductBits] = product_q;
         end else begin : gen_product
           logic signed [ProductBits-1:0] value, product_q;
           assign value = ProductBits'(x[(p/Sharing)*Simd + s]);

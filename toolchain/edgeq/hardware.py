@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import ceil
 
 import numpy as np
@@ -88,7 +89,7 @@ class RtlInstance:
     pictures: dict[str, str] = field(default_factory=dict)
 
 
-READ, TAKE, EMIT = 1, 2, 4
+READ, TAKE, EMIT, READ_SECOND, TAKE_SECOND = 1, 2, 4, 8, 16
 """What a step of a `Stage` does."""
 
 
@@ -97,11 +98,13 @@ class Stage:
     """A part of an operator's control: the same steps every frame, one after the other, each as soon as it can.
 
     walk: what each step of a frame does. A step that READs waits for the next beat of every input and keeps it; one that TAKEs
-    hands it back at its end; one that EMITs gives a beat to the FIFO behind the stage.
+    hands it back at its end; one that EMITs gives a beat to the FIFO behind the stage. Where a step READs or TAKEs the SECOND
+    input, READ and TAKE are of the first alone.
     cycles: of a step.  latency: from the last cycle of a step to the cycle in which its beat is pushed into that FIFO.
     depth: its words; every step, with or without EMIT, waits for a free one (a credit). None: it never fills.
     back: cycles from the one in which a word leaves the FIFO to the one in which its credit can be used.
     A beat can be read a cycle after its push. What the values are has no part in it.
+    port: None: it takes all that comes to it; else that input of the operator alone, and its beats come in that input's place.
     """
 
     walk: bytes
@@ -109,6 +112,7 @@ class Stage:
     latency: int = 0
     cycles: int = 1
     back: int = 1
+    port: int | None = None
 
     @property
     def busy(self) -> int:
@@ -120,10 +124,19 @@ class Stage:
         """Beats a frame."""
         return sum(step & EMIT > 0 for step in self.walk)
 
-    @property
-    def taken(self) -> int:
-        """Beats a frame of each input."""
-        return sum(step & TAKE > 0 for step in self.walk)
+    def marks(self, port: int) -> tuple[int, int]:
+        """What READ and TAKE of an input are in its walk."""
+        return (READ_SECOND, TAKE_SECOND) if port == 1 and self.apart else (READ, TAKE)
+
+    def taken(self, port: int = 0) -> int:
+        """Beats a frame of an input."""
+        take = self.marks(port)[1]
+        return sum(step & take > 0 for step in self.walk)
+
+    @cached_property
+    def apart(self) -> bool:
+        """True where its two inputs are not taken together."""
+        return any(step & TAKE_SECOND for step in self.walk)
 
     @staticmethod
     def each(beats: int, depth: int | None, latency: int = 0, cycles: int = 1) -> Stage:

@@ -19,7 +19,7 @@ import numpy as np
 from edgeq.errors import EdgeqError
 from edgeq.fold import Fold, input_stream
 from edgeq.graph import Graph
-from edgeq.hardware import EMIT, LUT_RAM_DEPTH, READ, TAKE, Stage
+from edgeq.hardware import EMIT, LUT_RAM_DEPTH, READ, READ_SECOND, TAKE, TAKE_SECOND, Stage
 
 Edge = tuple[str, int]
 """A node and which of its inputs: where a FIFO may stand."""
@@ -146,7 +146,10 @@ class Network:
                     events.unlimited[node.name, port] = first, stream
                 inputs.append(stream)
             for stage in self.stages[node.name]:
-                inputs = [events.add(node.name, stage, inputs)]
+                if stage.port is None:
+                    inputs = [events.add(node.name, stage, inputs)]
+                else:
+                    inputs[stage.port] = events.add(node.name, stage, [inputs[stage.port]])
             (streams[node.output],) = inputs
         events.add("the output", Stage.each(events.beats[streams[self._graph.output]], None), [streams[self._graph.output]])
         return events
@@ -166,7 +169,7 @@ def cycles_alone(stages: Iterable[Stage]) -> Fraction:
     events = _Events()
     streams: list[int] = []
     for stage in stages:
-        streams = [events.add("it", stage, streams or [events.source(stage.taken)])]
+        streams = [events.add("it", stage, streams or [events.source(stage.taken())])]
     events.add("its output", Stage.each(events.beats[streams[0]], None), streams)
     return events.rate()[0]
 
@@ -188,6 +191,7 @@ class _Events:
         self.outputs: list[int] = []
         self.writers: list[int | None] = []  # by channel
         self.readers: list[list[int]] = []
+        self.ports: list[list[int]] = []  # which of its inputs the channel is to each of the readers
         self.depths: list[int | None] = []
 
     def source(self, beats: int) -> int:
@@ -197,12 +201,13 @@ class _Events:
     def add(self, name: str, stage: Stage, inputs: list[int]) -> int:
         """A process; returns its channel."""
         slots = []
-        for channel in inputs:
-            if stage.taken != self.beats[channel]:
-                what = f"takes {stage.taken:,} beats a frame of a stream of {self.beats[channel]:,}"
+        for port, channel in enumerate(inputs):
+            if (taken := stage.taken(port)) != self.beats[channel]:
+                what = f"takes {taken:,} beats a frame of a stream of {self.beats[channel]:,}"
                 raise EdgeqError(what, where=name, fix="correct its schedule()")
             slots.append(len(self.readers[channel]))
             self.readers[channel].append(len(self.names))
+            self.ports[channel].append(port)
         self.slots.append(slots)
         self.outputs.append(self._channel(stage.emitted, stage.depth, len(self.names)))
         self.names.append(name)
@@ -214,6 +219,7 @@ class _Events:
         self.beats.append(beats)
         self.writers.append(writer)
         self.readers.append([])
+        self.ports.append([])
         self.depths.append(depth)
         return len(self.beats) - 1
 
@@ -275,10 +281,10 @@ class _Events:
         unit, step = period.denominator, period.numerator
         found = {}
         for edge, (first, channel) in self.unlimited.items():
-            (reader,) = self.readers[channel]
+            (reader,), (port,) = self.readers[channel], self.ports[channel]
             stage = self.stages[reader]
             came = np.array(starts[first])
-            left = np.array(starts[reader])[_places(stage.walk, TAKE)] + (stage.cycles - 1) * unit
+            left = np.array(starts[reader])[_places(stage.walk, stage.marks(port)[1])] + (stage.cycles - 1) * unit
             frames = int(left[-1] - came[0]) // step + 2
             all_left = (left + np.arange(-frames, frames)[:, None] * step).ravel()
             gone = np.searchsorted(all_left, came - unit, side="right") - frames * len(left)
@@ -354,22 +360,24 @@ class _Events:
         if stage.depth is not None:
             word = _before(stage.walk, EMIT)[k] - stage.depth
             yield from self._takers(self.outputs[p], word, stage.back - 1)
-        if stage.walk[k] & READ:
-            word = _before(stage.walk, TAKE)[k]
-            for channel in self.inputs[p]:
-                writer = self.writers[channel]
-                if writer is not None:
-                    source = self.stages[writer]
-                    yield writer, _places(source.walk, EMIT)[word], source.cycles + source.latency, 0
-                if len(self.readers[channel]) > 1:
-                    yield from self._takers(channel, word - 1, 0)
+        for port, channel in enumerate(self.inputs[p]):
+            read, take = stage.marks(port)
+            if not stage.walk[k] & read:
+                continue
+            word = _before(stage.walk, take)[k]
+            writer = self.writers[channel]
+            if writer is not None:
+                source = self.stages[writer]
+                yield writer, _places(source.walk, EMIT)[word], source.cycles + source.latency, 0
+            if len(self.readers[channel]) > 1:
+                yield from self._takers(channel, word - 1, 0)
 
     def _takers(self, channel: int, word: int, more: int) -> Iterator[tuple[int, int, int, int]]:
         """The steps that take a word; its frame is before this one where it is negative."""
         frames, word = divmod(word, self.beats[channel])
-        for reader in self.readers[channel]:
+        for reader, port in zip(self.readers[channel], self.ports[channel], strict=True):
             stage = self.stages[reader]
-            yield reader, _places(stage.walk, TAKE)[word], stage.cycles + more, -frames
+            yield reader, _places(stage.walk, stage.marks(port)[1])[word], stage.cycles + more, -frames
 
 
 class _Frame:
@@ -386,12 +394,17 @@ class _Frame:
         self._taken: list[list[list[int]]] = [
             [[] for _ in readers] if c in self._forks else [gone[c]] for c, readers in enumerate(events.readers)
         ]
+        # By process: of the inputs that it takes together, and of the second one where it takes that apart.
         self._words = [[self._shown[c] for c in inputs] for inputs in events.inputs]
         self._mine = [
             [self._taken[c][slot] for c, slot in zip(inputs, slots, strict=True)]
             for inputs, slots in zip(events.inputs, events.slots, strict=True)
         ]
-        self._took, self._gave = [0] * len(events.names), [0] * len(events.names)
+        self._second: list[tuple[list[int], list[int]]] = [
+            (words.pop(), mine.pop()) if stage.apart else ([], [])
+            for stage, words, mine in zip(events.stages, self._words, self._mine, strict=True)
+        ]
+        self._took, self._took_second, self._gave = ([0] * len(events.names) for _ in range(3))
         for fork in self._forks:
             self._settle(fork)
 
@@ -400,6 +413,8 @@ class _Frame:
         self.pending[p] = False
         events, unit, begun, word, out = self._events, self._unit, self.starts[p], self._took[p], self._gave[p]
         stage, target, words, mine = events.stages[p], events.outputs[p], self._words[p], self._mine[p]
+        second_words, second_mine = self._second[p]
+        second, second_there = self._took_second[p], len(second_words)
         cycles, back = stage.cycles * unit, stage.back * unit
         delay, last = cycles + stage.latency * unit, cycles - unit
         credits, given = self._gone[target], self._came[target]
@@ -407,7 +422,7 @@ class _Frame:
         room, there = len(credits) if waits else NO_LIMIT, min(map(len, words))
         free = begun[-1] + cycles if begun else self._ready[p]
         for does in stage.walk[len(begun) :]:
-            if out >= room or (does & READ and word >= there):
+            if out >= room or (does & READ and word >= there) or (does & READ_SECOND and second >= second_there):
                 break
             if waits and (credit := credits[out] + back) > free:
                 free = credit
@@ -415,11 +430,16 @@ class _Frame:
                 for each in words:
                     if each[word] > free:
                         free = each[word]
+            if does & READ_SECOND and second_words[second] > free:
+                free = second_words[second]
             begun.append(free)
             if does & TAKE:
                 word += 1
                 for ends in mine:
                     ends.append(free + last)
+            if does & TAKE_SECOND:
+                second += 1
+                second_mine.append(free + last)
             if does & EMIT:
                 out += 1
                 given.append(free + delay)
@@ -427,8 +447,8 @@ class _Frame:
         if out > self._gave[p]:
             self._gave[p] = out
             self._wake(target)
-        if word > self._took[p]:
-            self._took[p] = word
+        if word > self._took[p] or second > self._took_second[p]:
+            self._took[p], self._took_second[p] = word, second
             for channel in events.inputs[p]:
                 if channel in self._forks:
                     self._wake(channel)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import product
 from math import gcd
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType
-from edgeq.ops import _sample
+from edgeq.hardware import EMIT, READ, READ_SECOND, TAKE, TAKE_SECOND, Cost, Stage, memory_cost
+from edgeq.ops import _cost, _sample
 from edgeq.ops._mac import MAX_ACTIVATION_BITS
+from edgeq.ops._rtl import value_bits
+
+if TYPE_CHECKING:
+    from edgeq.lower.onnx import Body
 
 MAX_TERMS = ((1 << 31) - 1) // 255**2
 """Products of two bytes whose sum fits 32 bits, which is what MatMulInteger adds up in."""
@@ -37,3 +47,66 @@ def sum_type(shape: tuple[int, ...], x: IntType, y: IntType, terms: int) -> IntT
 def sample_type(draw: Draw, shape: tuple[int, ...]) -> IntType:
     """A random operand."""
     return _sample.int_type(draw, shape, MAX_ACTIVATION_BITS)
+
+
+def integer_product(body: Body, x: str, x_view: Sequence[int], y: str, y_view: Sequence[int], swapped: tuple[bool, bool]) -> str:
+    """The matrix products of two function inputs as int32 or int64, each reshaped to its view, its last axes swapped where said.
+
+    MatMulInteger of bytes, unsigned by unsigned with zero points, as `_mac.integer_sum`; wider operands are sums of two bytes.
+    """
+    operands = []
+    for name, view, swap in zip((x, y), (x_view, y_view), swapped, strict=True):
+        parts = []
+        for byte, weight in body.bytes(name):
+            u8, zero = body.as_u8(byte)
+            u8 = body.op("Reshape", u8, body.const(np.array(view)))
+            parts.append((body.op("Transpose", u8, perm=[0, 1, 3, 2]) if swap else u8, body.const(np.uint8(zero)), weight))
+        operands.append(parts)
+    total = ""
+    for (a, a_zero, a_weight), (b, b_zero, b_weight) in product(*operands):
+        term = body.cast(body.op("MatMulInteger", a, b, a_zero, b_zero, dtype=np.int32), body.wide)
+        if a_weight * b_weight != 1:
+            term = body.op("Mul", term, body.const(np.array(a_weight * b_weight, body.wide)))
+        total = body.op("Add", total, term) if total else term
+    return total
+
+
+def stages(query: bytes, queries: int, keys: int, slices: int, cycles: int, latency: int) -> tuple[Stage, Stage]:
+    """The schedule of both: eq_token_store, and what reads it.
+
+    query: the steps of one query but for READ_SECOND, of `cycles` each.  slices: cycles in which a token is stored.
+    """
+    store = Stage(bytes([READ | TAKE]) * (keys - 1) + bytes([READ | TAKE | EMIT]), depth=2, cycles=slices, port=1)
+    walk = np.frombuffer(query * queries, np.uint8) | READ_SECOND
+    walk[-1] |= TAKE_SECOND
+    between = len(query) * cycles // sum(step & EMIT > 0 for step in query)
+    return store, Stage(walk.tobytes(), fifo_depth(between, latency), latency, cycles)
+
+
+def fifo_depth(cycles: int, latency: int) -> int:
+    """FifoDepth of both modules, which give a beat every so many cycles."""
+    return 1 + (latency + cycles) // cycles
+
+
+def lanes(x: IntType, y: IntType, lanes: int, terms: int, sum_bits: int) -> Cost:
+    """eq_products, and a sum behind each lane."""
+    bits = [value_bits(t) for t in (x, y)]
+    single = [wide for t, wide in zip((x, y), bits[::-1], strict=True) if t.width == 1]
+    if x.bipolar and y.bipolar:
+        dot = Cost(lut=terms * _cost.LUT_PER_XNOR + _cost.LUT_PER_COUNT, ff=8)
+    elif single:
+        dot = Cost(lut=(2 * terms - 1) * single[0], ff=1.5 * terms * single[0])
+    else:
+        wide = sum(bits)
+        dot = _cost.scaled(_cost.product(*bits), terms) + Cost(lut=(terms - 1) * (wide + 2), ff=1.5 * (terms - 1) * wide)
+    return _cost.scaled(dot + Cost(lut=sum_bits * _cost.LUT_PER_SUM_BIT, ff=sum_bits), lanes)
+
+
+def slices(width: int, count: int) -> Cost:
+    """eq_slice and a register behind it. width: bits of a slice of all groups."""
+    return Cost(lut=width * (count - 1) / _cost.MUX_INPUTS_PER_LUT, ff=width)
+
+
+def store(y: IntType, width: int, count: int) -> Cost:
+    """eq_token_store of the tokens of y, in `count` slices of `width` bits."""
+    return memory_cost(width, 2 * y.pixels * count) + slices(width, count) + _cost.CONTROL

@@ -67,6 +67,11 @@ def product(a_bits: int, b_bits: int) -> Cost:
     return Cost(dsp=ceil(wide / DSP_PORTS[0]) * ceil(narrow / DSP_PORTS[1]))
 
 
+def slices(bits: int, parts: int) -> Cost:
+    """eq_slices: a beat of `bits` bits in parts."""
+    return Cost(lut=bits * (parts - 1) / parts / MUX_INPUTS_PER_LUT, ff=bits / parts) + CONTROL
+
+
 def scaled(cost: Cost, times: float) -> Cost:
     return Cost(*(times * v for v in cost.astuple()))
 

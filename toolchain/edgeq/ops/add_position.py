@@ -10,12 +10,14 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import Cost, HlsCall, RtlInstance, Stage
-from edgeq.ops import _sample
+from edgeq.hardware import Cost, HlsCall, HlsTable, RtlInstance, Stage, memory_cost, memory_image, to_bits
+from edgeq.ops import _cost, _rtl, _sample
 
 if TYPE_CHECKING:
     from edgeq.fold import Fold
     from edgeq.lower.onnx import Body
+
+POSITION_FILE = "position.hex"
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,16 +54,33 @@ class AddPosition(Op):
         return x + self.position.reshape(x.shape[1:])
 
     def to_onnx(self, body: Body, *xs: str) -> str:
-        raise NotImplementedError
+        position = body.op("Reshape", body.cast(body.param("position"), body.wide), body.const(np.array(body.out.shape)))
+        return body.cast(body.op("Add", body.cast(xs[0], body.wide), position), body.out.storage)
 
     def hls(self, fold: Fold, *xs: IntType) -> HlsCall:
-        raise NotImplementedError
+        (x,) = xs
+        table = HlsTable.of(np.ascontiguousarray(self.position.T))
+        return HlsCall("eq_add_position", {"n_pixels": x.pixels, "n_chan": x.channels}, tables={"position": table})
+
+    def _bits(self) -> int:
+        """Of a constant in two's complement."""
+        return _rtl.signed_bits(int(self.position.min()), int(self.position.max()))
 
     def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
-        raise NotImplementedError
+        (x,) = xs
+        codes = {**_rtl.one_input(x), **_rtl.output(self.infer(x)), "ConstantBits": self._bits()}
+        return RtlInstance(
+            "eq_add_position",
+            {"Pixels": x.pixels, "Channels": x.channels, **codes, "File": POSITION_FILE},
+            uses=("eq_add_position",),
+            memories={POSITION_FILE: memory_image(to_bits(self.position.T, self._bits()))},
+        )
 
     def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
-        raise NotImplementedError
+        return (Stage.each(xs[0].pixels, depth=4, latency=2),)
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
-        raise NotImplementedError
+        (x,) = xs
+        bits = x.channels * self.infer(x).width
+        sums = Cost(lut=bits, ff=bits + x.channels * x.width)
+        return memory_cost(x.channels * self._bits(), x.pixels, rom=True) + sums + _cost.fifo(bits, 4)

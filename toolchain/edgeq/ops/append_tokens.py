@@ -10,12 +10,14 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import Cost, HlsCall, RtlInstance, Stage
-from edgeq.ops import _sample
+from edgeq.hardware import EMIT, READ, TAKE, Cost, HlsCall, HlsTable, RtlInstance, Stage, memory_cost, memory_image, to_bits
+from edgeq.ops import _cost, _rtl, _sample
 
 if TYPE_CHECKING:
     from edgeq.fold import Fold
     from edgeq.lower.onnx import Body
+
+TOKEN_FILE = "tokens.hex"
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,16 +53,36 @@ class AppendTokens(Op):
         return np.concatenate([pixels, tokens], axis=3)
 
     def to_onnx(self, body: Body, *xs: str) -> str:
-        raise NotImplementedError
+        (x,) = xs
+        pixels, tokens, kind = body.type(x).pixels, self.tokens.shape[1], body.out.storage
+        # Zeros behind the pixels and before the tokens, added: the batch size does not matter then.
+        x = body.op("Reshape", body.cast(x, kind), body.const(np.array([-1, body.out.channels, 1, pixels])))
+        last = body.op("Unsqueeze", body.cast(body.param("tokens"), kind), body.const(np.array([1])))
+        parts = [(x, [0] * 7 + [tokens]), (last, [0, 0, pixels, 0, 0, 0])]
+        zero = body.const(np.array(0, kind))
+        return body.op("Add", *(body.op("Pad", part, body.const(np.array(pads)), zero) for part, pads in parts))
 
     def hls(self, fold: Fold, *xs: IntType) -> HlsCall:
-        raise NotImplementedError
+        (x,) = xs
+        sizes = {"n_pixels": x.pixels, "n_tokens": self.tokens.shape[1], "n_chan": x.channels}
+        return HlsCall("eq_append_tokens", sizes, tables={"tokens": HlsTable.of(np.ascontiguousarray(self.tokens.T))})
 
     def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
-        raise NotImplementedError
+        (x,) = xs
+        y = self.infer(x)
+        sizes = {"Pixels": x.pixels, "Tokens": self.tokens.shape[1], "Channels": x.channels}
+        return RtlInstance(
+            "eq_append_tokens",
+            {**sizes, **_rtl.one_input(x), **_rtl.output(y), "File": TOKEN_FILE},
+            uses=("eq_append_tokens",),
+            memories={TOKEN_FILE: memory_image(to_bits(self.tokens.T > 0 if y.bipolar else self.tokens.T, y.width))},
+        )
 
     def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
-        raise NotImplementedError
+        walk = bytes([READ | TAKE | EMIT]) * xs[0].pixels + bytes([EMIT]) * self.tokens.shape[1]
+        return (Stage(walk, depth=4, latency=1),)
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
-        raise NotImplementedError
+        y = self.infer(*xs)
+        bits = y.channels * y.width
+        return memory_cost(bits, self.tokens.shape[1], rom=True) + Cost(lut=bits, ff=bits) + _cost.fifo(bits, 4)

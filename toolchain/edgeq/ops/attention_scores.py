@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.errors import EdgeqError
+from edgeq.fold import Fold
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import Cost, HlsCall, RtlInstance, Stage
-from edgeq.ops import _attention
+from edgeq.hardware import EMIT, READ, TAKE, Cost, HlsCall, RtlInstance, Stage
+from edgeq.ops import _attention, _cost, _rtl, _schedule
 from edgeq.ops._mac import exact_matmul
 
 if TYPE_CHECKING:
-    from edgeq.fold import Fold
     from edgeq.lower.onnx import Body
 
 
@@ -60,16 +60,56 @@ class AttentionScores(Op):
         return self, sum(exponents)
 
     def to_onnx(self, body: Body, *xs: str) -> str:
-        raise NotImplementedError
+        queries, keys = xs if self.pairs else xs[::-1]
+        views = [[-1, self.heads, body.type(x).channels // self.heads, body.type(x).pixels] for x in (queries, keys)]
+        y = _attention.integer_product(body, queries, views[0], keys, views[1], swapped=(True, False))
+        if not self.pairs:
+            y = body.op("Reshape", y, body.const(np.array([-1, *body.out.shape])))
+        return body.cast(y, body.out.storage)
+
+    def simd(self, fold: Fold, q: IntType) -> int:
+        """Channels of each head a cycle."""
+        return fold.simd if fold.mode == "folded" else q.channels // self.heads
 
     def hls(self, fold: Fold, *xs: IntType) -> HlsCall:
-        raise NotImplementedError
+        q, k = xs
+        simd = self.simd(fold, q)
+        sizes = {"heads": self.heads, "simd": simd, "folds": q.channels // self.heads // simd}
+        return HlsCall("eq_attention_scores", sizes | {"queries": q.pixels, "keys": k.pixels, "pairs": self.pairs})
 
     def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
-        raise NotImplementedError
+        q, k = xs
+        sizes = {"Heads": self.heads, "HeadChannels": q.channels // self.heads, "Simd": self.simd(fold, q)}
+        sizes |= {"Queries": q.pixels, "Keys": k.pixels, "Pairs": self.pairs}
+        return RtlInstance(
+            "eq_attention_scores",
+            sizes | _rtl.two_inputs(q, k) | _rtl.output(self.infer(q, k)),
+            uses=("eq_attention_scores",),
+        )
 
     def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
-        raise NotImplementedError
+        q, k = xs
+        slices = q.channels // self.heads // self.simd(fold, q)
+        last = bytes([READ | TAKE | EMIT])
+        query = bytes([READ | EMIT]) * (k.pixels - 1) + last if self.pairs else last
+        cycles = slices if self.pairs else slices * k.pixels
+        return _attention.stages(query, q.pixels, k.pixels, slices, cycles, self._latency(fold, q, k))
+
+    def _latency(self, fold: Fold, q: IntType, k: IntType) -> int:
+        """Latency of eq_attention_scores.sv."""
+        return 3 + (0 if q.bipolar and k.bipolar else _schedule.sum_latency(self.simd(fold, q)))
+
+    def folds(self, *xs: IntType) -> list[Fold]:
+        size = xs[0].channels // self.heads
+        return [Fold("folded", 1, simd) for simd in range(1, size + 1) if size % simd == 0 and simd <= _rtl.MAX_SIMD]
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
-        raise NotImplementedError
+        q, k = xs
+        y, simd = self.infer(q, k), self.simd(fold, q)
+        slices = q.channels // self.heads // simd
+        beat = y.channels * y.width
+        fifo = _cost.fifo(beat, _attention.fifo_depth(y.channels // self.heads * slices, self._latency(fold, q, k)))
+        collected = Cost(ff=beat - self.heads * y.width)
+        query = _attention.slices(self.heads * simd * q.width, slices)
+        store = _attention.store(k, self.heads * simd * k.width, slices)
+        return store + query + _attention.lanes(q, k, self.heads, simd, _rtl.value_bits(y)) + collected + fifo + _cost.CONTROL

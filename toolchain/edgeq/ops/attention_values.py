@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.errors import EdgeqError
+from edgeq.fold import Fold
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import Cost, HlsCall, RtlInstance, Stage
-from edgeq.ops import _attention
+from edgeq.hardware import EMIT, READ, TAKE, Cost, HlsCall, RtlInstance, Stage
+from edgeq.ops import _attention, _cost, _rtl
 from edgeq.ops._mac import exact_matmul
 
 if TYPE_CHECKING:
-    from edgeq.fold import Fold
     from edgeq.lower.onnx import Body
+
+LATENCY = 3
+"""Of eq_attention_values.sv."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,16 +57,47 @@ class AttentionValues(Op):
         return self, sum(exponents)
 
     def to_onnx(self, body: Body, *xs: str) -> str:
-        raise NotImplementedError
+        p, v = xs
+        _, queries, keys = body.type(p).shape
+        view = [-1, self.heads, body.type(v).channels // self.heads, keys]
+        y = _attention.integer_product(body, v, view, p, [-1, self.heads, queries, keys], swapped=(False, True))
+        return body.cast(body.op("Reshape", y, body.const(np.array([-1, *body.out.shape]))), body.out.storage)
+
+    def pe(self, fold: Fold, v: IntType) -> int:
+        """Channels of each head a cycle."""
+        return fold.pe if fold.mode == "folded" else v.channels // self.heads
 
     def hls(self, fold: Fold, *xs: IntType) -> HlsCall:
-        raise NotImplementedError
+        p, v = xs
+        pe = self.pe(fold, v)
+        sizes = {"heads": self.heads, "pe": pe, "folds": v.channels // self.heads // pe}
+        return HlsCall("eq_attention_values", sizes | {"queries": p.shape[1], "keys": v.pixels})
 
     def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
-        raise NotImplementedError
+        p, v = xs
+        sizes = {"Heads": self.heads, "HeadChannels": v.channels // self.heads, "Pe": self.pe(fold, v)}
+        sizes |= {"Queries": p.shape[1], "Keys": v.pixels}
+        return RtlInstance(
+            "eq_attention_values",
+            sizes | _rtl.two_inputs(p, v) | _rtl.output(self.infer(p, v)),
+            uses=("eq_attention_values",),
+        )
 
     def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
-        raise NotImplementedError
+        p, v = xs
+        slices = v.channels // self.heads // self.pe(fold, v)
+        query = bytes([READ | TAKE]) * (v.pixels - 1) + bytes([READ | TAKE | EMIT])
+        return _attention.stages(query, p.shape[1], v.pixels, slices, slices, LATENCY)
+
+    def folds(self, *xs: IntType) -> list[Fold]:
+        size = xs[1].channels // self.heads
+        return [Fold("folded", pe, 1) for pe in range(1, size + 1) if size % pe == 0]
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
-        raise NotImplementedError
+        p, v = xs
+        y, pe = self.infer(p, v), self.pe(fold, v)
+        slices, bits = v.channels // self.heads // pe, _rtl.value_bits(y)
+        ring = Cost(ff=(v.channels - self.heads * pe) * bits + self.heads * p.width)
+        fifo = _cost.fifo(y.channels * y.width, _attention.fifo_depth(v.pixels * slices, LATENCY))
+        store = _attention.store(v, self.heads * pe * v.width, slices)
+        return store + _attention.lanes(p, v, self.heads * pe, 1, bits) + ring + fifo + _cost.CONTROL

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.errors import EdgeqError
+from edgeq.fold import Fold
 from edgeq.graph import Draw, IntType, Op
 from edgeq.hardware import Cost, HlsCall, RtlInstance, Stage
-from edgeq.ops import _root, _sample
+from edgeq.ops import _cost, _root, _sample
 
 if TYPE_CHECKING:
-    from edgeq.fold import Fold
     from edgeq.lower.onnx import Body
 
 
@@ -45,16 +45,41 @@ class ISqrt(Op):
         return _root.isqrt(xs[0])
 
     def to_onnx(self, body: Body, *xs: str) -> str:
-        raise NotImplementedError
+        return body.cast(_root.to_onnx(body, body.cast(xs[0], np.int64)), body.out.storage)
+
+    def lanes(self, fold: Fold, x: IntType) -> int:
+        """Channels a cycle."""
+        return fold.pe if fold.mode == "folded" else x.channels
 
     def hls(self, fold: Fold, *xs: IntType) -> HlsCall:
-        raise NotImplementedError
+        (x,) = xs
+        pe = self.lanes(fold, x)
+        sizes = {"n_pixels": x.pixels, "pe": pe, "folds": x.channels // pe, "digits": _root.digits(x.width)}
+        return HlsCall("eq_isqrt", sizes)
 
     def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
-        raise NotImplementedError
+        (x,) = xs
+        sizes = {"Channels": x.channels, "Pe": self.lanes(fold, x), "InBits": x.width}
+        return RtlInstance("eq_isqrt", sizes, uses=("eq_isqrt",))
 
     def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
-        raise NotImplementedError
+        (x,) = xs
+        steps, latency = x.channels // self.lanes(fold, x), 1 + _root.digits(x.width)
+        return (Stage.each(x.pixels, self._depth(steps, latency), latency, steps),)
+
+    @staticmethod
+    def _depth(steps: int, latency: int) -> int:
+        """FifoDepth of eq_isqrt.sv."""
+        return (latency + 1) // steps + 2
+
+    def folds(self, *xs: IntType) -> list[Fold]:
+        channels = xs[0].channels
+        return [Fold("folded", pe) for pe in range(1, channels + 1) if channels % pe == 0]
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
-        raise NotImplementedError
+        (x,) = xs
+        pe = self.lanes(fold, x)
+        steps, digits = x.channels // pe, _root.digits(x.width)
+        roots = _cost.scaled(_root.cost(x.width), pe)
+        out = _cost.fifo(x.channels * digits, self._depth(steps, 1 + digits))
+        return roots + _cost.slices(x.channels * x.width, steps) + Cost(ff=(x.channels - pe) * digits) + out

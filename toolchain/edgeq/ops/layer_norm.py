@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeq.errors import EdgeqError
-from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import Cost, HlsCall, RtlInstance, Stage
-from edgeq.ops import _root, _sample
+from edgeq.fold import Fold
+from edgeq.graph import Draw, IntType, Op, range_width
+from edgeq.hardware import Cost, HlsCall, RtlInstance, Stage, memory_cost
+from edgeq.ops import _cost, _root, _rtl, _sample, _schedule
 
 if TYPE_CHECKING:
-    from edgeq.fold import Fold
     from edgeq.lower.onnx import Body
 
 RECIPROCAL_BITS = 31
+TOP = (1 << RECIPROCAL_BITS) - 1
 SUM_BITS = 53
+MEANS, SQUARES, ROOTS, RECIPROCALS, OUTPUTS = 3, 3, 2, 3, 2
+"""Pixels behind each stage of eq_layer_norm.sv, with which it is as fast as its slowest stage."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,19 +76,139 @@ class LayerNorm(Op):
             mean -= (lifted % channels == 0) & (mean % 2 == 1)
         d = x - mean
         k = _root.isqrt((d * d).sum(axis=1, keepdims=True))
-        return d * (((1 << RECIPROCAL_BITS) - 1) // np.maximum(k, 1)) >> (1 + self.shift)
+        return d * (TOP // np.maximum(k, 1)) >> (1 + self.shift)
+
+    @staticmethod
+    def base(x: IntType) -> int:
+        """An even number not above any x: a mean above it rounds half to even as the mean itself does, and division truncates."""
+        return x.lo - x.lo % 2
 
     def to_onnx(self, body: Body, *xs: str) -> str:
-        raise NotImplementedError
+        i64, u64 = np.dtype(np.int64), np.dtype(np.uint64)
+
+        def const(value: int) -> str:
+            return body.const(np.array(value, i64))
+
+        def channel_sum(terms: str) -> str:
+            return body.op("ReduceSum", terms, body.const(np.array([1])), keepdims=1)
+
+        kind = body.type(xs[0])
+        channels, base = kind.channels, self.base(kind)
+        x = body.cast(xs[0], i64)
+        lifted = body.affine(channel_sum(x), 1, channels // 2 - channels * base)
+        mean = body.op("Div", lifted, const(channels))
+        if channels % 2 == 0:
+            tie = body.op("Equal", body.op("Mul", mean, const(channels)), lifted, dtype=np.bool_)
+            mean = body.op("Sub", mean, body.op("Mul", body.op("BitwiseAnd", mean, const(1)), body.cast(tie, i64)))
+        d = body.op("Sub", x, body.affine(mean, 1, base))
+        k = _root.to_onnx(body, channel_sum(body.op("Mul", d, d)))
+        reciprocal = body.op("Div", const(TOP), body.extreme("Max", k, const(1)))
+        # onnxruntime shifts unsigned integers only: move the products above zero by a multiple of 2^(1 + shift).
+        lifted = body.cast(body.affine(body.op("Mul", d, reciprocal), 1, TOP + 1), u64)
+        shifted = body.op("BitShift", lifted, body.const(np.array(1 + self.shift, np.uint64)), direction="RIGHT")
+        return body.cast(body.affine(body.cast(shifted, i64), 1, -((TOP + 1) >> (1 + self.shift))), body.out.storage)
+
+    def _mean(self, x: IntType) -> Mean:
+        """How hardware finds it."""
+        odd, twos = x.channels, 0
+        while odd % 2 == 0:
+            odd, twos = odd // 2, twos + 1
+        most = x.channels * (x.hi - self.base(x)) + x.channels // 2
+        return Mean(range_width(0, most), twos, *multiply_shift(odd, most >> twos))
+
+    def _diff_bits(self, x: IntType) -> int:
+        """Of d in two's complement."""
+        return _rtl.signed_bits(x.lo - x.hi, x.hi - x.lo)
+
+    def _square_bits(self, x: IntType) -> int:
+        return range_width(0, self.squares(x))
+
+    def _config(self, fold: Fold, x: IntType) -> dict[str, int]:
+        """What both hardware engines know of the mean."""
+        mean, base = self._mean(x), self.base(x)
+        start = (x.channels // 2 - x.channels * base) & ((1 << mean.sum_bits) - 1)
+        return {
+            "start": start, "base": base & ((1 << self._diff_bits(x)) - 1), "twos": mean.twos, "mean_mul": mean.multiplier,
+            "mean_shift": mean.shift, "shift": self.shift, "pe": self.lanes(fold, x),
+        }  # fmt: skip
+
+    def lanes(self, fold: Fold, x: IntType) -> int:
+        """Channels a cycle."""
+        return fold.pe if fold.mode == "folded" else x.channels
 
     def hls(self, fold: Fold, *xs: IntType) -> HlsCall:
-        raise NotImplementedError
+        (x,) = xs
+        mean, squares = self._mean(x), self._square_bits(x)
+        config = {"n_pixels": x.pixels, "folds": x.channels // self.lanes(fold, x), "digits": _root.digits(squares)}
+        types = {
+            "sum_t": (mean.sum_bits, False),
+            "product_t": (mean.sum_bits + mean.multiplier.bit_length(), False),
+            "diff_t": (self._diff_bits(x), True),
+            "square_t": (squares, False),
+        }
+        return HlsCall("eq_layer_norm", config | self._config(fold, x), types=types)
 
     def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
-        raise NotImplementedError
+        (x,) = xs
+        mean = self._mean(x)
+        names = {"".join(word.title() for word in key.split("_")): value for key, value in self._config(fold, x).items()}
+        widths = {"DiffBits": self._diff_bits(x), "SquareBits": self._square_bits(x), "SumBits": mean.sum_bits}
+        widths["MeanBits"] = mean.multiplier.bit_length()
+        params = {"Channels": x.channels, **_rtl.one_input(x), **widths, **names}
+        return RtlInstance("eq_layer_norm", params, uses=("eq_layer_norm",))
 
     def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
-        raise NotImplementedError
+        (x,) = xs
+        pe, n = self.lanes(fold, x), x.pixels
+        steps, summing = x.channels // pe, 4 + _schedule.sum_latency(pe)
+        return (
+            Stage.each(n, MEANS, summing, steps),
+            Stage.each(n, SQUARES, summing, steps),
+            Stage.each(n, ROOTS, 1, _root.digits(self._square_bits(x))),
+            Stage.each(n, RECIPROCALS, 1, RECIPROCAL_BITS),
+            Stage.each(n, OUTPUTS, 3, steps),
+        )
+
+    def folds(self, *xs: IntType) -> list[Fold]:
+        (x,) = xs
+        return [Fold("folded", pe) for pe in range(1, x.channels + 1) if x.channels % pe == 0]
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
-        raise NotImplementedError
+        (x,) = xs
+        y, pe = self.infer(x), self.lanes(fold, x)
+        steps, d, squares, mean = x.channels // pe, self._diff_bits(x), self._square_bits(x), self._mean(x)
+        roots = _root.digits(squares)
+        lane = _cost.product(d, d) + _cost.product(d, RECIPROCAL_BITS) + Cost(lut=4 * d + x.width, ff=2 * d + x.width + y.width)
+        sums = Cost(lut=(pe - 1) * 3 * d + 1.5 * (mean.sum_bits + squares), ff=pe * d + mean.sum_bits + squares)
+        of_mean = _cost.product(mean.sum_bits, mean.multiplier.bit_length()) if mean.shift else Cost()
+        memories = memory_cost(pe * d, MEANS * steps) + memory_cost(pe * d, (SQUARES + ROOTS + RECIPROCALS) * steps)
+        slow = _root.cost(squares, iterative=True) + Cost(lut=3 * roots + RECIPROCAL_BITS, ff=2 * roots + RECIPROCAL_BITS)
+        words = ((d, MEANS), (squares, SQUARES), (roots, ROOTS), (RECIPROCAL_BITS, RECIPROCALS), (x.channels * y.width, OUTPUTS))
+        fifos = reduce(Cost.__add__, (_cost.fifo(*word) for word in words))
+        front, end = _cost.slices(x.channels * x.width, steps), Cost(ff=(x.channels - pe) * y.width)
+        return front + _cost.scaled(lane, pe) + sums + of_mean + memories + slow + fifos + end
+
+
+@dataclass(frozen=True)
+class Mean:
+    """sum_bits: of the sum that is divided.  twos: C = 2^twos * an odd number.  multiplier, shift: division by that number."""
+
+    sum_bits: int
+    twos: int
+    multiplier: int
+    shift: int
+
+
+def multiply_shift(divisor: int, most: int) -> tuple[int, int]:
+    """(M, s) such that of each w in [0, most]: w*M >> s is w // divisor, and w*M mod 2^s < M if and only if nothing remains.
+
+    With M*divisor = 2^s + e and w = q*divisor + r: w*M = q*2^s + q*e + r*M. Where (q + 1)*e < M, q*e + r*M is less than
+    M*divisor - e = 2^s for every r < divisor, and less than M for r = 0 only. (Lemire, Kaser, Kurz, "Faster remainder by direct
+    computation", 2019.)
+    """
+    shift = 0
+    while True:
+        multiplier = -(-(1 << shift) // divisor)
+        if (most // divisor + 1) * (multiplier * divisor - (1 << shift)) < multiplier:
+            return multiplier, shift
+        shift += 1

@@ -9,8 +9,8 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import Cost, HlsCall, RtlInstance, Stage
-from edgeq.ops import _sample
+from edgeq.hardware import EMIT, READ, TAKE, Cost, HlsCall, RtlInstance, Stage
+from edgeq.ops import _cost, _sample
 
 if TYPE_CHECKING:
     from edgeq.fold import Fold
@@ -55,16 +55,24 @@ class SelectTokens(Op):
         return pixels.reshape(*x.shape[:2], self.height, -1)
 
     def to_onnx(self, body: Body, *xs: str) -> str:
-        raise NotImplementedError
+        (x,) = xs
+        x = body.op("Reshape", x, body.const(np.array([-1, body.out.channels, body.type(x).pixels])))
+        bounds = (body.const(np.array([v])) for v in (self.start, self.start + self.count, 2))
+        return body.op("Reshape", body.op("Slice", x, *bounds), body.const(np.array([-1, *body.out.shape])))
 
     def hls(self, fold: Fold, *xs: IntType) -> HlsCall:
-        raise NotImplementedError
+        return HlsCall("eq_select_tokens", {"n_pixels": xs[0].pixels, "start": self.start, "count": self.count})
 
     def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
-        raise NotImplementedError
+        (x,) = xs
+        sizes = {"Pixels": x.pixels, "Start": self.start, "Count": self.count, "PixBits": x.channels * x.width}
+        return RtlInstance("eq_select_tokens", sizes, uses=("eq_select_tokens",))
 
     def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
-        raise NotImplementedError
+        after = xs[0].pixels - self.start - self.count
+        dropped, stays = bytes([READ | TAKE]), bytes([READ | TAKE | EMIT])
+        return (Stage(dropped * self.start + stays * self.count + dropped * after, depth=3),)
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
-        raise NotImplementedError
+        (x,) = xs
+        return _cost.fifo(x.channels * x.width, 3) + _cost.CONTROL
