@@ -19,8 +19,8 @@ OPERATORS = (
     "Shiftmax", "Threshold",
 )  # fmt: skip
 """Those that no operator of ONNX means. Their fields are integers and arrays of integers."""
-LIMIT = 1 << 31
-"""Fields and elements of arrays lie below it."""
+FIELD_LIMIT, ARRAY_LIMIT = 1 << 31, 1 << 62
+"""Fields and elements of arrays lie below them."""
 MAX_FLOAT32 = 1 << 24
 """Integers up to it are float32 values, as are their products with a power of two."""
 
@@ -36,7 +36,7 @@ def operator_class(kind: str) -> type[Op]:
 def build(kind: str, values: Mapping[str, Any], arrays: Sequence[np.ndarray | None]) -> Op:
     """The operator with these integer fields, by name, and these arrays, in the order of its fields.
 
-    Raises EdgeqError unless every field is there once, of its type and below LIMIT; what a field may be, `infer` knows.
+    Raises EdgeqError unless every field is there once, of its type and not too large; what a field may be, `infer` knows.
     """
     cls = operator_class(kind)
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]
@@ -50,12 +50,13 @@ def build(kind: str, values: Mapping[str, Any], arrays: Sequence[np.ndarray | No
     if len(arrays) != len(wanted):
         raise EdgeqError(f"{kind} has {len(arrays)} arrays", fix=f"{len(wanted)}: {', '.join(wanted)}" if wanted else "none")
     for name, value in values.items():
-        if not isinstance(value, int) or abs(value) >= LIMIT:
-            raise EdgeqError(f"the field {name} of {kind} is {value!r}", fix=f"an integer below {LIMIT}")
+        if not isinstance(value, int) or abs(value) >= FIELD_LIMIT:
+            raise EdgeqError(f"the field {name} of {kind} is {value!r}", fix=f"an integer below {FIELD_LIMIT}")
     made: dict[str, Any] = dict(values)
     for name, array in zip(wanted, arrays, strict=True):
-        if array is None or array.dtype != np.int64 or array.size == 0 or int(np.abs(array).max()) >= LIMIT or array.min() <= -LIMIT:
-            raise EdgeqError(f"the array {name} of {kind} is missing, empty, or no int64 below {LIMIT}")
+        fits = array is not None and array.dtype == np.int64 and array.size > 0
+        if array is None or not fits or array.min() <= -ARRAY_LIMIT or array.max() >= ARRAY_LIMIT:
+            raise EdgeqError(f"the array {name} of {kind} is missing, empty, or no int64 below 2^62")
         made[name] = array
     return cls(**made)
 
@@ -71,7 +72,7 @@ def run(op: Op, xs: Sequence[np.ndarray], scales: Sequence[float], out: float) -
         if not np.all((code == np.floor(code)) & (np.abs(code) <= MAX_FLOAT32)):
             raise EdgeqError(f"an input is no multiple of {scale}, or too large a one", where=op.kind(), fix="a cast before it")
         codes.append(code.astype(np.int64))
-    op.infer(*(IntType(c.shape[1:], int(c.min()), int(c.max())) for c in codes))
+    op.infer(*(IntType(c.shape[1:], min(int(c.min()), 0), max(int(c.max()), 0)) for c in codes))
     y = op.reference(*codes)
     if np.abs(y).max(initial=0) > MAX_FLOAT32:
         raise EdgeqError(f"a result of {int(np.abs(y).max())} is no float32", where=op.kind(), fix="shorter words")

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -48,7 +47,13 @@ POSITION = FixedPoint(16)
 NORM_SHIFT = 18
 """LayerNorm's results have 13 bits."""
 SHIFTMAX_SHIFT, SHIFTMAX_BITS = 15, 16
-GELU_SLOPE_BITS, GELU_SHIFT, GELU_BITS = 8, 15, 7
+RECIPROCAL_BITS, LEAST_POINT = 4, 5
+"""Of Shiftmax: bits that the reciprocal of a row's sum keeps where all of the row are alike; bits of exponents after the point."""
+GELU_BITS, GELU_SLOPE_BITS, GELU_SHIFT = 8, 8, 15
+"""Of ShiftGELU: bits of the sigmoid; of 1.702 after the point, at least; of the exponents, at most."""
+EXPONENT_BITS = 30
+"""Most bits of a point and a shift together, `edgeq.ops._exp_shift`."""
+LEAST_SHIFT = 8
 TAIL = 0.999
 """The share of a ShiftGELU's arguments that lie below its first limit."""
 NEAR = math.log(4)
@@ -116,8 +121,8 @@ class _Shiftmax(torch.autograd.Function):
 class FixedShiftmax(_Function):
     """softmax along W with powers of two: [N, heads, H, W] -> values in [0, 1], 16 bits of unit 2^-15.
 
-    inner: the format of its argument, of which a unit is 2^-p.  A row of W has room for exponents of 15 bits in a unit of
-    2^-(21 - log2 W), or fewer bits of a finer one.
+    inner: the format of its argument, of which a unit is 2^-p.  Exponentials have 15 bits, fewer where a row is long:
+    their sum stays below 2^(31 - RECIPROCAL_BITS).
     """
 
     out = 2.0 ** (1 - SHIFTMAX_BITS)
@@ -129,9 +134,9 @@ class FixedShiftmax(_Function):
     def operator(self, width: int) -> Shiftmax:
         """For rows of `width` values."""
         p = quantizer_of(self.inner).point
-        room = (((1 << 31) - 1) // width).bit_length() - 1
-        shift = min(SHIFTMAX_SHIFT, room - max(p, 0))
-        if shift < 8:
+        room = (((1 << 31) - 1) // width).bit_length() - 1 - RECIPROCAL_BITS
+        shift = min(SHIFTMAX_SHIFT, room - max(p, LEAST_POINT))
+        if shift < LEAST_SHIFT:
             what = f"an argument with {p} bits after the point, in rows of {width}"
             raise EdgeqError(what, where="FixedShiftmax", fix="fewer bits after the point")
         point = room - shift
@@ -200,15 +205,13 @@ class _Positive(torch.autograd.Function):
 # ShiftGELU
 
 
-@lru_cache(maxsize=64)
-def _gelu_codes(slope: int, point: int, hi: int, lo: int, top: int) -> tuple[np.ndarray, np.ndarray]:
-    """(codes of ShiftGELU, the derivative of x * sigmoid(1.702 x)) at each code lo .. top, float32."""
+def _gelu_codes(op: ShiftGELU, scale: float, lo: int, top: int) -> tuple[np.ndarray, np.ndarray]:
+    """(codes of op, the derivative of x * sigmoid(1.702 x)) at x = lo * scale .. top * scale, float32."""
     codes = np.arange(lo, top + 1, dtype=np.int64)[:, None]
-    y = ShiftGELU(slope, point, GELU_SHIFT, GELU_BITS, hi).reference(codes)
-    x = 1.702 * 2.0 ** (GELU_SLOPE_BITS - point) * codes
+    x = 1.702 * scale * codes
     sigmoid = 1 / (1 + np.exp(-x))
-    slopes = np.where(codes > hi, 0, sigmoid + x * sigmoid * (1 - sigmoid))
-    return np.float32(y.ravel()), np.float32(slopes.ravel())
+    slopes = np.where(codes > op.hi, 0, sigmoid + x * sigmoid * (1 - sigmoid))
+    return np.float32(op.reference(codes).ravel()), np.float32(slopes.ravel())
 
 
 class _ShiftGELU(torch.autograd.Function):
@@ -242,7 +245,8 @@ class FixedShiftGELU(_Function):
         self.reads(inner)
         self.out = FixedAct(out)
         self.limit = nn.Parameter(torch.tensor(limit or 0.0))
-        self.register_buffer("ready", torch.tensor(limit is not None))
+        self.given = limit is not None
+        self.register_buffer("ready", torch.tensor(self.given))
         self.settled: ShiftGELU | None = None
 
     def settle(self) -> None:
@@ -253,18 +257,19 @@ class FixedShiftGELU(_Function):
         """As it is now."""
         quantizer = quantizer_of(self.inner)
         hi = min(max(round(self.limit.item() * 2.0**quantizer.point), 0), quantizer.kind.hi)
-        point = quantizer.point + GELU_SLOPE_BITS
-        return ShiftGELU(round(1.702 * (1 << GELU_SLOPE_BITS)), point, GELU_SHIFT, GELU_BITS, hi)
+        point = min(max(quantizer.point + GELU_SLOPE_BITS, 0), EXPONENT_BITS - LEAST_SHIFT)
+        slope = round(1.702 * 2.0 ** (point - quantizer.point))
+        return ShiftGELU(slope, point, min(GELU_SHIFT, EXPONENT_BITS - point), hi, GELU_BITS)
 
     def forward(self, x: Tensor) -> Tensor:
         quantizer = quantizer_of(self.inner)
-        if quantizer.calibrating or (self.training and not self.ready):
+        if (quantizer.calibrating and not self.given) or (self.training and not self.ready):
             self._start(x.detach())
         x, op, scale = self.inner(x), self.settled or self.operator(), scale_of(self.inner)
         if torch.onnx.is_in_onnx_export():
             return self.out(operate(op, [x], [scale], scale / (1 << GELU_BITS)))
         kind = quantizer.kind
-        table, slopes = (torch.from_numpy(v) for v in _gelu_codes(op.slope, op.point, op.hi, kind.lo, kind.hi))
+        table, slopes = (torch.from_numpy(v) for v in _gelu_codes(op, scale, kind.lo, kind.hi))
         y = _ShiftGELU.apply(x, self.limit, table * (scale / (1 << GELU_BITS)), slopes, kind.lo, scale, op.hi)
         return self.out(y)
 
