@@ -23,12 +23,15 @@ from edgeq.engines.verilator import VerilatorEngine
 from edgeq.errors import EdgeqError
 from edgeq.fold import Fold
 from edgeq.graph import Graph, IntType, Node
-from edgeq.hardware import EMIT, READ, TAKE, Stage, memory_cost, memory_room
+from edgeq.hardware import EMIT, READ, READ_SECOND, TAKE, TAKE_SECOND, Stage, memory_cost, memory_room
 from edgeq.lower import rtl
 from edgeq.ops._rtl import PATCH_FIFO, Window
 from edgeq.ops._schedule import convolution_cycles, window
+from edgeq.ops.attention_scores import AttentionScores
+from edgeq.ops.attention_values import AttentionValues
 from edgeq.ops.concat import Concat
 from edgeq.ops.conv2d import Conv2d
+from edgeq.ops.requantize import Requantize
 from edgeq.passes import hardware_passes
 from edgeq.schedule import Edge, Network, cycles_alone
 
@@ -52,7 +55,26 @@ def chain() -> tuple[Graph, dict[str, Fold]]:
     return Graph("x", IntType((1, 5, 6), 0, 3), nodes, "y"), {"a": Fold("folded", 2, 9), "b": Fold("unrolled", 2, 36)}
 
 
-NETWORKS = {"join": (join, ("join", 1), 71), "chain": (chain, ("b", 0), 6)}
+def itself(simd: int = 2) -> tuple[Graph, dict[str, Fold]]:
+    """The scores of an image with itself: its keys are stored before its first query is taken."""
+    return Graph("x", IntType((4, 2, 3), -8, 7), [Node("scores", AttentionScores(2), ("x", "x"), "y")], "y"), {
+        "scores": Fold("folded", 1, simd)
+    }
+
+
+def attention(pe: int, tokens: tuple[int, int]) -> tuple[Graph, dict[str, Fold]]:
+    """The attention of an image to itself."""
+    weights = Requantize(np.array([1]), np.array([0]), 5, "half_even", 0, 15)
+    nodes = [
+        Node("scores", AttentionScores(2), ("x", "x"), "s"),
+        Node("weights", weights, ("s",), "p"),
+        Node("values", AttentionValues(2), ("p", "x"), "y"),
+    ]
+    folds = {"scores": Fold("folded", 1, pe), "weights": PIXEL, "values": Fold("folded", pe, 1)}
+    return Graph("x", IntType((4, *tokens), -8, 7), nodes, "y"), folds
+
+
+NETWORKS = {"join": (join, ("join", 1), 71), "chain": (chain, ("b", 0), 6), "itself": (itself, ("scores", 0), 6)}
 """For each network, where it needs its only FIFO, and of how many words."""
 
 
@@ -118,19 +140,19 @@ def test_an_operator_that_reads_one_tensor_twice_needs_no_fifo(tmp_path: Path) -
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
-def smallest(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Graph, VerilatorEngine]:
-    """A network with its least FIFOs."""
+def smallest(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, VerilatorEngine]:
+    """One of NETWORKS with its least FIFOs."""
     graph, folds = NETWORKS[request.param][0]()
     _, engine = built(graph, folds, tmp_path_factory.mktemp(request.param), Network(graph, folds).least_depths())
-    return graph, engine
+    return request.param, engine
 
 
-def test_a_schedule_that_is_a_cycle_off_is_found(smallest: tuple[Graph, VerilatorEngine]) -> None:
+def test_a_schedule_that_is_a_cycle_off_is_found(smallest: tuple[str, VerilatorEngine]) -> None:
     """In the latency of any stage."""
-    graph, engine = smallest
+    name, engine = smallest
+    graph, folds = NETWORKS[name][0]()
     engine.run(frames_of(graph)[0])
-    make, _, _ = NETWORKS["join" if len(graph.nodes[1].inputs) > 1 else "chain"]
-    network = Network(*make())
+    network = Network(graph, folds)
     right = network.simulate(network.least_depths(), FRAMES)
     assert np.array_equal(right.outputs, engine.output_cycles)
     for name, stages in network.stages.items():
@@ -147,11 +169,11 @@ BURSTS = st.lists(st.tuples(st.integers(0, 3), st.one_of(st.integers(1, 9), st.i
 @settings(max_examples=60)
 @given(bursts=BURSTS)
 def test_no_pattern_of_stalls_stops_or_changes_the_least_network(
-    smallest: tuple[Graph, VerilatorEngine], bursts: list[tuple[int, int]]
+    smallest: tuple[str, VerilatorEngine], bursts: list[tuple[int, int]]
 ) -> None:
     """Pauses of the input (1), the output (2) or both (3) for up to two frames, in any order and over and over."""
-    graph, engine = smallest
-    x, y = frames_of(graph)
+    name, engine = smallest
+    x, y = frames_of(NETWORKS[name][0]()[0])
     pauses = np.concatenate([np.full(count, what) for what, count in [*bursts, (0, 1)]])
     assert parity.mismatches(y, engine.run(x, pauses=pauses)) == 0
 
@@ -191,9 +213,18 @@ def test_each_fifo_is_the_least_that_keeps_the_rate(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(100, 116))
 def test_the_rate_is_that_of_a_long_run_with_any_fifos(seed: int) -> None:
     graph = hardware_passes(varied_network(seed)[0])
-    network = Network(graph, random_folds(graph, seed))
+    check_rate(Network(graph, random_folds(graph, seed)), seed, 3)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_the_rate_of_an_attention_is_that_of_a_long_run_with_any_fifos(seed: int) -> None:
+    check_rate(Network(*attention(1 + seed % 2, (1 + seed // 12, 2))), seed, 8)
+
+
+def check_rate(network: Network, seed: int, deepest: int) -> None:
+    """With FIFOs of up to `deepest` words at random."""
     rng = np.random.default_rng(seed)
-    depths = {edge: int(rng.integers(0, 4)) for edge in network.edges}
+    depths = {edge: int(rng.integers(0, deepest + 1)) for edge in network.edges}
     cycles = rate(network, depths)
     if cycles is None:
         with pytest.raises(EdgeqError, match="FIFOs are too small"):
@@ -241,6 +272,26 @@ def test_an_operator_that_misstates_its_beats_is_told() -> None:
     with pytest.raises(EdgeqError, match="takes 29 beats a frame of a stream of 30") as refused:
         Network(graph, folds).least_cycles()
     assert refused.value.where == "b"
+
+
+@pytest.mark.parametrize(("first", "second"), [(5, 6), (6, 5)])
+def test_an_operator_that_misstates_the_beats_of_one_input_is_told(first: int, second: int) -> None:
+    class Wrong(Concat):
+        def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
+            return (Stage(bytes([READ | TAKE]) * first + bytes([READ_SECOND | TAKE_SECOND | EMIT]) * second, 6),)
+
+    graph = Graph("x", IntType((4, 2, 3), -8, 7), [Node("c", Wrong(), ("x", "x"), "y")], "y")
+    with pytest.raises(EdgeqError, match="takes 5 beats a frame of a stream of 6"):
+        Network(graph, {"c": PIXEL}).least_cycles()
+
+
+def test_the_stored_tokens_of_two_frames_are_taken_while_the_first_is_read() -> None:
+    """A third waits until the last query of the first has read its last key."""
+    graph, folds = itself(1)
+    network = Network(graph, folds)
+    inputs = network.simulate(network.least_depths() | {("scores", 0): 64}, 4).inputs
+    assert inputs[:6] == [1, 3, 5, 7, 9, 11] and inputs[11] == 23
+    assert inputs[12] == 12 + 72 + 1
 
 
 def test_a_fifo_gets_the_words_that_its_memory_holds_anyway(tmp_path: Path) -> None:
