@@ -90,8 +90,8 @@ def test_shiftmax_keeps_room_for_its_row() -> None:
             assert width << (op.point + op.shift) <= 1 << 27
             y = layer(torch.linspace(-4, 4, width).reshape(1, 1, 1, -1) * 2.0**-bits)
             assert (y.sum() - 1).abs() < 0.05 + width * 2**-15
-    with pytest.raises(EdgeqError, match="20 bits after the point"):
-        FixedShiftmax(FixedPoint(8, -12)).operator(16)
+    with pytest.raises(EdgeqError, match="14 bits after the point, in rows of 4096"):
+        FixedShiftmax(FixedPoint(16, 2)).operator(4096)
 
 
 def test_shiftmax_has_softmax_s_gradient() -> None:

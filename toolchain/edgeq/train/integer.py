@@ -51,6 +51,8 @@ RECIPROCAL_BITS, LEAST_POINT = 4, 5
 """Of Shiftmax: bits that the reciprocal of a row's sum keeps where all of the row are alike; bits of exponents after the point."""
 GELU_BITS, GELU_SLOPE_BITS, GELU_SHIFT = 8, 8, 15
 """Of ShiftGELU: bits of the sigmoid; of 1.702 after the point, at least; of the exponents, at most."""
+LOG2_E = 1 + 1 / 2 - 1 / 16
+"""As exponentials by shifts have it."""
 EXPONENT_BITS = 30
 """Most bits of a point and a shift together, `edgeq.ops._exp_shift`."""
 LEAST_SHIFT = 8
@@ -104,7 +106,7 @@ class _Shiftmax(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, shift: int) -> Tensor:
-        t = (x - x.amax(-1, keepdim=True)).mul_(1.4375).clamp_(min=-shift)
+        t = (x - x.amax(-1, keepdim=True)).mul_(LOG2_E).clamp_(min=-shift)
         whole = t.ceil()
         y = t.sub_(whole).mul_(0.5).add_(1).mul_(whole.exp2_())
         y.div_(y.sum(-1, keepdim=True))
@@ -133,20 +135,22 @@ class FixedShiftmax(_Function):
 
     def operator(self, width: int) -> Shiftmax:
         """For rows of `width` values."""
-        p = quantizer_of(self.inner).point
+        quantizer = quantizer_of(self.inner)
+        p, kind = quantizer.point, quantizer.kind
         room = (((1 << 31) - 1) // width).bit_length() - 1 - RECIPROCAL_BITS
-        shift = min(SHIFTMAX_SHIFT, room - max(p, LEAST_POINT))
-        if shift < LEAST_SHIFT:
+        reach = math.ceil((kind.hi - kind.lo) * 2.0**-p * LOG2_E)  # no exponent is larger
+        shift = min(SHIFTMAX_SHIFT, room - max(p, LEAST_POINT), reach)
+        if shift < min(LEAST_SHIFT, reach):
             what = f"an argument with {p} bits after the point, in rows of {width}"
             raise EdgeqError(what, where="FixedShiftmax", fix="fewer bits after the point")
-        point = room - shift
+        point = min(room, EXPONENT_BITS) - shift
         return Shiftmax(1 << (point - p), point, shift, SHIFTMAX_BITS)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.inner(x)
         if self.exact(self.inner):
             return operate(self.operator(int(x.shape[-1])), [x], [scale_of(self.inner)], self.out)
-        return _Shiftmax.apply(x, SHIFTMAX_SHIFT)
+        return _Shiftmax.apply(x, self.operator(int(x.shape[-1])).shift)
 
 
 class _NearMax(torch.autograd.Function):
