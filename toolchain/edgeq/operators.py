@@ -1,4 +1,4 @@
-"""Operators of the integer graph that a QONNX file names itself (`FixedOperator` of `edgeq.custom_op`), built from untrusted data."""
+"""Operators of the integer graph that a QONNX file names (`FixedOperator` of `edgeq.custom_op`), built from untrusted data."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from edgeq.ops import registry
 NAME = "operator"
 """The attribute with the kind; every other one is a field."""
 OPERATORS = (
-    "AddPosition", "AppendTokens", "AttentionScores", "AttentionValues", "ISqrt", "LayerNorm", "NearMax", "SelectTokens", "ShiftGELU",
-    "Shiftmax", "Threshold",
+    "AddPosition", "AppendTokens", "AttentionScores", "AttentionValues", "ISqrt", "LayerNorm", "NearMax", "SelectTokens",
+    "ShiftGELU", "Shiftmax", "Threshold",
 )  # fmt: skip
 """Those that no operator of ONNX means. Their fields are integers and arrays of integers."""
 FIELD_LIMIT, ARRAY_LIMIT = 1 << 31, 1 << 62
