@@ -423,7 +423,7 @@ class FixedAttention(nn.Module):
     """Self-attention of tokens: [N, C, 1, T] of the same shape, the projection's sums not cast.
 
     attention: "shiftmax"; "near_max", 1 where softmax would be at least a quarter of its row's largest (BiViT); "positive", 1
-    where q . k > 0. The binary ones are weighed with a power of two, about one by the tokens that they choose.  tokens: T, for that.
+    where q . k > 0. Binary ones are weighed with a power of two, about one by the tokens that they choose.  tokens: T, for that.
     scores, features: formats of q . k and of all other activations.  The factor 1 / sqrt(C / heads) is in the query's weights.
     """
 
