@@ -217,7 +217,7 @@ def _gelu_codes(op: ShiftGELU, scale: float, lo: int, top: int) -> tuple[np.ndar
     x = 1.702 * scale * codes
     sigmoid = 1 / (1 + np.exp(-x))
     slopes = np.where(codes > op.hi, 0, sigmoid + x * sigmoid * (1 - sigmoid))
-    return np.float32(op.reference(codes).ravel()), np.float32(slopes.ravel())
+    return op.reference(codes).ravel().astype(np.float32), slopes.ravel().astype(np.float32)
 
 
 class _ShiftGELU(torch.autograd.Function):
