@@ -1,5 +1,5 @@
-// Division of unsigned numbers, rounded down: a digit a cycle, by a comparison and a subtraction, without a stream. By a constant,
-// multiply and shift instead.
+// Division of unsigned numbers, rounded down: a subtraction a digit, a digit a cycle, without a stream. By a constant, multiply and
+// shift instead.
 // Latency Digits cycles, never stalling; a quotient a cycle, or where it is iterative, one in Digits cycles.
 module eq_divide #(
   /// Bits of the dividend.

@@ -1,5 +1,5 @@
-// The integer square root, rounded down: a digit a cycle, by a comparison and a subtraction, without a divider or a stream.
-// eq_isqrt is the operator.
+// The integer square root, rounded down: a subtraction a digit, a digit a cycle, without a divider or a stream. eq_isqrt is
+// the operator.
 // Latency Digits cycles, never stalling; a root a cycle, or where it is iterative, one in Digits cycles.
 module eq_root #(
   /// Bits of x, unsigned.

@@ -67,6 +67,9 @@ class LayerNorm(Op):
         top = 1 << (RECIPROCAL_BITS - 1 - self.shift)
         return IntType(x.shape, -top, top - 1)
 
+    def rescaled(self, *exponents: int) -> tuple[Op, int]:
+        return self, 0
+
     def reference(self, *xs: np.ndarray) -> np.ndarray:
         (x,) = xs
         channels = x.shape[1]
