@@ -32,8 +32,11 @@ ROUNDINGS = {
 OVERFLOWS = ("AP_SAT", "AP_SAT_SYM", "AP_SAT_ZERO", "AP_WRAP")
 MAX_BITS = 24
 """The longest word whose every value is a float32."""
-DOMAIN, OPERATOR, LOOKUP = "edgeq.custom_op", "FixedQuant", "FixedLookup"
-"""The ONNX nodes that mean such a cast where a QONNX Quant does not, and a table; the domain is the module that defines them."""
+DOMAIN, OPERATOR, LOOKUP, INTEGER = "edgeq.custom_op", "FixedQuant", "FixedLookup", "FixedOperator"
+"""The ONNX nodes that mean such a cast where a QONNX Quant does not, a table, and an operator of the integer graph.
+
+The domain is the module that defines them.
+"""
 
 
 @dataclass(frozen=True)

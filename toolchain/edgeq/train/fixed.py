@@ -51,20 +51,25 @@ class _Cast(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class OnnxNode:
-    """A function of one tensor as one node. name: with its domain.  constants: its inputs after x.  compute: what it does."""
+    """A function of tensors as one node. name: with its domain.  constants: its inputs after them.  compute: what it does.
+
+    shape: of the result; None: that of the first tensor.
+    """
 
     name: str
     constants: tuple[Tensor, ...]
     attributes: dict[str, Any]
-    compute: Callable[[Tensor], Tensor]
+    compute: Callable[..., Tensor]
+    shape: tuple[int, ...] | None = None
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Of x; while a model is exported, a node of it."""
+    def __call__(self, *xs: Tensor) -> Tensor:
+        """Of xs; while a model is exported, a node of it."""
         if torch.jit.is_tracing() or not torch.onnx.is_in_onnx_export():
-            return _Traced.apply(x, self)
+            return _Traced.apply(self, *xs)
         version = QONNX_VERSION if self.name.startswith(QONNX_DOMAIN) else 1
+        shape = xs[0].shape if self.shape is None else self.shape
         return torch.onnx.ops.symbolic(
-            self.name, (x, *self.constants), self.attributes, dtype=x.dtype, shape=x.shape, version=version
+            self.name, (*xs, *self.constants), self.attributes, dtype=xs[0].dtype, shape=shape, version=version
         )
 
 
@@ -72,15 +77,15 @@ class _Traced(torch.autograd.Function):
     """What TorchScript makes the node of."""
 
     @staticmethod
-    def symbolic(g: Any, x: Any, node: OnnxNode) -> Any:
+    def symbolic(g: Any, node: OnnxNode, *xs: Any) -> Any:
         suffixed = {key + ("_s" if isinstance(v, str) else "_i"): v for key, v in node.attributes.items()}
-        made = g.op(node.name, x, *(g.op("Constant", value_t=v) for v in node.constants), **suffixed)
-        made.setType(x.type())
+        made = g.op(node.name, *xs, *(g.op("Constant", value_t=v) for v in node.constants), **suffixed)
+        made.setType(xs[0].type() if node.shape is None else xs[0].type().with_sizes(list(node.shape)))
         return made
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, node: OnnxNode) -> Tensor:
-        return node.compute(x)
+    def forward(ctx: Any, node: OnnxNode, *xs: Tensor) -> Tensor:
+        return node.compute(*xs)
 
 
 def cast_node(kind: FixedPoint, scale: float) -> OnnxNode:
@@ -128,7 +133,12 @@ class FixedQuant(nn.Module):
     @property
     def point(self) -> int:
         """The binary point: fraction bits, W - I."""
-        return point_of(self.kind, self.integer)
+        return point_of(self.kind, self.integer) if self.settled is None else -round(math.log2(self.settled))
+
+    @property
+    def known(self) -> bool:
+        """True where the point is found already."""
+        return self.settled is not None or bool(self.ready)
 
     def settle(self) -> None:
         """Keep the scale as a number, for an export: an exporter that traces parameters could not read it."""

@@ -18,8 +18,8 @@ from torch.nn import functional
 from edgeq.errors import EdgeqError
 from edgeq.fixed_point import DOMAIN, LOOKUP, FixedPoint
 from edgeq.functions import check_function, code_table
-from edgeq.train.fixed import FixedQuant, OnnxNode
-from edgeq.train.fixed_layers import FEATURES, FixedAct
+from edgeq.train.fixed import OnnxNode
+from edgeq.train.fixed_layers import FEATURES, FixedAct, quantizer_of
 
 TORCH: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": functional.gelu, "gelu_tanh": partial(functional.gelu, approximate="tanh"), "silu": functional.silu,
@@ -45,7 +45,7 @@ class FixedFunction(nn.Module):
     @property
     def formats(self) -> tuple[FixedPoint, FixedPoint]:
         """inner and out with their binary points as they are now."""
-        found = [_quantizer(act) for act in (self.inner, self.out)]
+        found = [quantizer_of(act) for act in (self.inner, self.out)]
         inner, out = (replace(q.kind, integer=q.kind.bits - q.point) for q in found)
         return inner, out
 
@@ -56,7 +56,7 @@ class FixedFunction(nn.Module):
 
     def settle(self) -> None:
         """Keep the table as a constant, for an export."""
-        if not _quantizer(self.out).ready:
+        if not quantizer_of(self.out).ready:
             fix = "train it for a batch, or edgeq.train.calibrate(model, images)"
             raise EdgeqError("the binary point of its result is not known yet", where=f"FixedFunction {self.name}", fix=fix)
         inner, out = self.formats
@@ -75,7 +75,7 @@ class FixedFunction(nn.Module):
         x = self.inner(x)
         if self.settled and torch.onnx.is_in_onnx_export():
             return self.settled(x)
-        if self.training or not _quantizer(self.out).ready:
+        if self.training or not quantizer_of(self.out).ready:
             return self.out(TORCH[self.name](x))
         return self.out(self._looked_up(x))  # a cast that changes nothing: engines that compare casts see it
 
@@ -94,9 +94,3 @@ def _step(kind: FixedPoint) -> float:
     """The value of a last bit."""
     assert kind.integer is not None
     return 2.0 ** (kind.integer - kind.bits)
-
-
-def _quantizer(act: FixedAct) -> FixedQuant:
-    found = act.act_quant.fused_activation_quant_proxy.tensor_quant
-    assert isinstance(found, FixedQuant)
-    return found

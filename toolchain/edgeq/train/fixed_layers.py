@@ -127,6 +127,13 @@ class FixedAct(QuantIdentity):
         super().__init__(act_quant=_Act, kind=kind, signed=kind.signed, narrow_range=kind.narrow)
 
 
+def quantizer_of(act: FixedAct) -> FixedQuant:
+    """Its quantizer, which knows format and point."""
+    found = act.act_quant.fused_activation_quant_proxy.tensor_quant
+    assert isinstance(found, FixedQuant)
+    return found
+
+
 class FixedReLU(FixedAct):
     """max(x, 0), cast to the unsigned format like `kind`: any shape."""
 

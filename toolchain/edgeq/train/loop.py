@@ -1,7 +1,8 @@
-"""Training a classifier: one loop for all examples, the same weights for the same seed on the same machine."""
+"""Training a classifier, of images or pixels: one loop for all examples, the same weights for the same seed on a machine."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from edgeq.train.packed import save_packed
 from edgeq.train.tree import LayerTree, TreeLoss
 
 Inputs = Callable[[Tensor, bool], Tensor]
+Loss = Callable[[Tensor, Tensor], Tensor]
+Pairs = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class Recipe:
     learn 10 times as fast.  logit_scale: of the network's outputs before the softmax (binary layers give sums of up to K).
     seed: of order and augmentation, not of the weights that the network comes with.  bfloat16: forward and backward in
     bfloat16 where torch's autocast takes it, twice as fast on a CPU that has it; sums of -1 and +1 are exact in it up to 256,
-    and the even ones up to 512.  threads: of torch; with another number the last bits differ.
+    and the even ones up to 512.  threads: of torch; with another number the last bits differ.  decay: of all but binary points
+    with each step, times the rate (AdamW).  warmup: the share of the steps in which the rate grows from 0.
     """
 
     epochs: int
@@ -39,6 +43,8 @@ class Recipe:
     bfloat16: bool = False
     stop: int | None = None
     threads: int = 1
+    decay: float = 0.0
+    warmup: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -64,14 +70,17 @@ def fit(
     recipe: Recipe,
     *,
     inputs: Inputs = plain,
+    pairs: Pairs | None = None,
+    loss: Loss = nn.functional.cross_entropy,
     tree: TreeLoss | None = None,
     report: Callable[[Epoch], None] | None = None,
     checkpoint: Path | None = None,
 ) -> None:
-    """Train `net` in place on cross entropy and `tree`, and leave it in evaluation mode.
+    """Train `net` in place on `loss` and `tree`, and leave it in evaluation mode.
 
-    images: [N, ...] as stored (bytes keep a data set small).  labels: int64 [N].  inputs: (a batch of images, training?) -> what
-    the network takes: augmentation and scaling.  report: called after each epoch.  checkpoint: a packed file written after each
+    images: [N, ...] as stored (bytes keep a data set small).  labels: int64 [N], or [N, H, W] of pixels.  pairs: augmentation of
+    a batch of images with its labels.  inputs: (a batch of images, training?) -> what the network takes: augmentation and
+    scaling.  loss: of (outputs, labels).  report: called after each epoch.  checkpoint: a packed file written after each
     epoch. The caller's random state is left as it was. Raises
     EdgeqError where there are fewer images than a batch; those that fill no batch wait for another epoch's order.
     """
@@ -79,8 +88,11 @@ def fit(
     if not batches:
         raise EdgeqError(f"{len(images)} images make no batch of {recipe.batch}", where="fit", fix="a smaller batch")
     steps = recipe.epochs * batches
-    optimizer = torch.optim.Adam(parameter_groups(net, recipe.rate))
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    optimizer = torch.optim.AdamW(parameter_groups(net, recipe.rate), weight_decay=recipe.decay)
+    rise = recipe.warmup * steps
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min(1.0, (step + 1) / (rise + 1)) * (1 + math.cos(math.pi * step / steps)) / 2
+    )
     with seeded(recipe.seed, recipe.threads):
         for number in range(recipe.epochs if recipe.stop is None else min(recipe.stop, recipe.epochs)):
             net.train()
@@ -90,10 +102,12 @@ def fit(
             order = torch.randperm(len(images))[: batches * recipe.batch]
             for step, index in enumerate(order.split(recipe.batch)):
                 set_progress(net, (number * batches + step) / steps)
-                x = inputs(images[index], True)
+                x, target = images[index], labels[index]
+                x, target = pairs(x, target) if pairs else (x, target)
+                x = inputs(x, True)
                 with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
                     y = net(x)
-                task = nn.functional.cross_entropy(y.float() * recipe.logit_scale, labels[index])
+                task = loss(y.float() * recipe.logit_scale, target)
                 extra = tree() if tree else torch.zeros(())
                 optimizer.zero_grad()
                 (task + extra).backward()

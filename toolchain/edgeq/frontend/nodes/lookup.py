@@ -7,10 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from edgeq.fixed_point import LOOKUP
-from edgeq.frontend.builder import shown
-from edgeq.frontend.exact import Lane, is_power_of_two
+from edgeq.frontend.exact import Lane
 from edgeq.frontend.nodes.call import Call, handles
-from edgeq.frontend.nodes.quantizers import MAX_QUANTIZER_BITS, quantizer_parameters
+from edgeq.frontend.nodes.quantizers import MAX_QUANTIZER_BITS, codes_of, power_of_two
 from edgeq.frontend.symbols import Value
 from edgeq.graph import range_width
 from edgeq.ops.lookup import MAX_INPUT_BITS, Lookup
@@ -18,12 +17,7 @@ from edgeq.ops.lookup import MAX_INPUT_BITS, Lookup
 
 @handles(LOOKUP)
 def fixed_lookup(call: Call) -> Value:
-    scales = []
-    for index in (1, 3):
-        stored, exact = quantizer_parameters(call, index)
-        if exact.size != 1 or not is_power_of_two(exact.ravel()[0]):
-            raise call.refuse(f"a scale is {stored.ravel()[:4]}; it must be one power of two")
-        scales.append(exact.ravel()[0])
+    scales = [power_of_two(call, index) for index in (1, 3)]
     table, lo = call.array(2), call.attribute("lo", 0)
     if table is None or not np.issubdtype(table.dtype, np.integer) or table.ndim != 1:
         raise call.refuse("the table is missing, or no vector of integers", "codes [n]")
@@ -32,10 +26,7 @@ def fixed_lookup(call: Call) -> Value:
     if range_width(int(table.min()), int(table.max())) > MAX_QUANTIZER_BITS or abs(lo) >= 1 << MAX_INPUT_BITS:
         fix = f"codes of at most {MAX_QUANTIZER_BITS} bits, a lo of at most {MAX_INPUT_BITS}"
         raise call.refuse(f"a table from {lo} up with codes from {table.min()} to {table.max()}", fix)
-    sym = call.integers().tightened()
-    if sym.clips or sym.scales != (scales[0],) or sym.offsets != (0,):
-        what = f"values of scale {shown(sym.scales)} and offset {shown(sym.offsets)} are no codes of scale {shown((scales[0],))}"
-        raise call.refuse(what, "a cast to the table's format right before it")
+    sym = codes_of(call, 0, scales[0])
     last = lo + len(table) - 1
     if sym.type.lo < lo or sym.type.hi > last:
         raise call.refuse(f"codes from {sym.type.lo} to {sym.type.hi} leave the table, which has {lo} to {last}")

@@ -10,7 +10,7 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.frontend.builder import shown
-from edgeq.frontend.exact import ROUNDINGS, SIGN, UNIT, Lane, Quantizer, merge
+from edgeq.frontend.exact import ROUNDINGS, SIGN, UNIT, Lane, Quantizer, is_power_of_two, merge
 from edgeq.frontend.nodes.call import Call, handles
 from edgeq.frontend.symbols import QConst, Sym, Value, fractions, per_channel
 
@@ -29,6 +29,23 @@ def quantizer_parameters(call: Call, index: int) -> tuple[np.ndarray, np.ndarray
             f"the scale is {wrong.ravel()[0]}; it must be positive and finite", "calibrate or train the quantizer again"
         )
     return array, fractions(array)
+
+
+def power_of_two(call: Call, index: int) -> Fraction:
+    """A scale that is one power of two."""
+    stored, exact = quantizer_parameters(call, index)
+    if exact.size != 1 or not is_power_of_two(exact.ravel()[0]):
+        raise call.refuse(f"a scale is {stored.ravel()[:4]}; it must be one power of two")
+    return exact.ravel()[0]
+
+
+def codes_of(call: Call, index: int, scale: Fraction) -> Sym:
+    """An input that is nothing but `scale` times an integer tensor."""
+    sym = call.integers(index).tightened()
+    if sym.clips or sym.scales != (scale,) or sym.offsets != (0,):
+        what = f"values of scale {shown(sym.scales)} and offset {shown(sym.offsets)} are no codes of scale {shown((scale,))}"
+        raise call.refuse(what, "a cast to this scale right before it")
+    return sym
 
 
 def scalar(call: Call, index: int, name: str) -> int:
