@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ MAX_FLOAT32 = 1 << 24
 """Integers up to it are float32 values, as are their products with a power of two."""
 
 
+@cache
 def operator_class(kind: str) -> type[Op]:
     """The operator of this kind; raises EdgeqError where it is none of OPERATORS."""
     found = registry().get(kind) if kind in OPERATORS else None
