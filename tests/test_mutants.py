@@ -299,11 +299,11 @@ def simulate(case: parity.Case, folder: Path, stalls: int | None = None) -> int:
     return parity.mismatches(case.y, parity.simulation(case.built, folder).run(case.x, stalls=stalls))
 
 
-def design(name: str, folder: Path) -> parity.Case:
+def design(name: str, folder: Path, fold: Fold | None = None) -> parity.Case:
     """The Verilog of one of OPS, shown to be right."""
     case = parity.case_of(*OPS[name])
     assert case.varied
-    folds = parity.folds_of(case, case.op.folds(*case.types)[FOLDS.get(name, 0)])
+    folds = parity.folds_of(case, fold or case.op.folds(*case.types)[FOLDS.get(name, 0)])
     lower_rtl.lower(case.built, folds, folder)
     for stalls in parity.STALLS:
         assert simulate(case, folder, stalls) == 0
@@ -340,7 +340,7 @@ def test_a_wrong_lut_of_a_spanning_tree_is_killed(tmp_path: Path) -> None:
 
 
 def test_a_beat_lost_under_back_pressure_is_found_by_stalls_alone(tmp_path: Path) -> None:
-    case = design("add", tmp_path)
+    case = design("add", tmp_path, Fold())
     path = tmp_path / "eq_outfifo.sv"
     lost = Mutant("a beat lost", "add", path.name, "pop = out_valid_o && out_ready_i", "pop = out_valid_o")
     path.write_text(lost.apply(path.read_text()))
@@ -350,9 +350,9 @@ def test_a_beat_lost_under_back_pressure_is_found_by_stalls_alone(tmp_path: Path
 
 
 def test_a_bubble_is_found_by_the_declared_cycles(tmp_path: Path) -> None:
-    case = design("requantize", tmp_path)
+    case = design("requantize", tmp_path, Fold())
     path = tmp_path / "eq_pointwise.sv"
-    bubble = Mutant("too few credits", "requantize", path.name, ".Depth(6)", ".Depth(3)")
+    bubble = Mutant("too few credits", "requantize", path.name, ".Depth(FifoDepth)", ".Depth(3)")
     path.write_text(bubble.apply(path.read_text()))
     assert simulate(case, tmp_path) == 0
     engine = parity.simulation(case.built, tmp_path)
