@@ -114,7 +114,14 @@ class Threshold(Op):
         (x,) = xs
         rows, n = len(self.negative), self.levels
         together = rows_a_cycle(fold, rows)
-        config = {"n_pixels": x.pixels, "folds": x.channels // _rtl.lanes(fold, x.channels), "rows": rows, "levels": n, "base": self.base, "step": self.step}
+        config = {
+            "n_pixels": x.pixels,
+            "folds": x.channels // _rtl.lanes(fold, x.channels),
+            "rows": rows,
+            "levels": n,
+            "base": self.base,
+            "step": self.step,
+        }
         config |= {"lanes": together, "threshold_lanes": together * n}
         tables = {"thresholds": HlsTable.of(self.upward()), "negative": HlsTable(self.negative, 1, False)}
         return HlsCall("eq_threshold", config, tables=tables)
