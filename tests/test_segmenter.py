@@ -23,13 +23,25 @@ from torch.nn import functional
 from edgeq.engines.reference import ReferenceEngine
 from edgeq.errors import EdgeqError
 from edgeq.fixed_point import DOMAIN, INTEGER, FixedPoint
+from edgeq.frontend import builder
 from edgeq.frontend.brevitas import export_module
 from edgeq.frontend.qonnx import given_inputs, import_qonnx
 from edgeq.graph import Graph
 from edgeq.lower import onnx as lower_onnx
 from edgeq.operators import OPERATORS, build, run
 from edgeq.ops import registry
-from edgeq.train import FixedAct, Recipe, binary_points, calibrate, fit, freeze_statistics, load_packed, quantizers, save_packed
+from edgeq.train import (
+    FixedAct,
+    FixedConv2d,
+    Recipe,
+    binary_points,
+    calibrate,
+    fit,
+    freeze_statistics,
+    load_packed,
+    quantizers,
+    save_packed,
+)
 from edgeq.train.camvid import VOID, augmented, class_weights, confusion, mean_iou
 from edgeq.train.fixed_layers import quantizer_of
 from edgeq.train.integer import (
@@ -321,6 +333,22 @@ def test_points_have_one_owner() -> None:
     assert not any(name.startswith("encoder.0.norm1.inner") for name in names)
     fresh = copy.deepcopy(net)
     assert fresh.encoder[0].norm1.inner is fresh.position.out
+
+
+def test_wide_words_of_many_channels_are_requantized_by_their_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Instead of level by level, which takes minutes for 64 channels of 16 bits: the same integers."""
+    with seeded(0):
+        net = nn.Sequential(FixedAct(), FixedConv2d(3, 5, 1, bias=FixedPoint(12)), FixedAct(FixedPoint(12))).eval()
+        x = torch.randn(6, 3, 2, 4)
+    calibrate(net, x)
+    export_module(net, (1, 3, 2, 4), tmp_path / "q.onnx")
+    listed = import_qonnx(tmp_path / "q.onnx")
+    monkeypatch.setattr(builder, "MAX_LISTED_CHANNELS", 1 << 10)
+    formed = import_qonnx(tmp_path / "q.onnx")
+    codes, _ = given_inputs(listed, x.numpy())
+    y = ReferenceEngine(listed).run(codes)
+    np.testing.assert_array_equal(ReferenceEngine(formed).run(codes), y)
+    np.testing.assert_array_equal(y * float(Fraction(listed.meta["tail"]["scale"][0])), net(x).detach().numpy())
 
 
 # CamVid

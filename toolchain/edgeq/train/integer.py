@@ -215,7 +215,7 @@ def _gelu_codes(op: ShiftGELU, scale: float, lo: int, top: int) -> tuple[np.ndar
     """(codes of op, the derivative of x * sigmoid(1.702 x)) at x = lo * scale .. top * scale, float32."""
     codes = np.arange(lo, top + 1, dtype=np.int64)[:, None]
     x = 1.702 * scale * codes
-    sigmoid = 1 / (1 + np.exp(-x))
+    sigmoid = 1 / (1 + np.exp(-np.maximum(x, -700)))
     slopes = np.where(codes > op.hi, 0, sigmoid + x * sigmoid * (1 - sigmoid))
     return op.reference(codes).ravel().astype(np.float32), slopes.ravel().astype(np.float32)
 
