@@ -20,6 +20,7 @@ from edgeq.ops._rtl import (
     Window,
     fusible,
     is_binary,
+    lanes,
     layer_digits,
     signed_bits,
     tail_of,
@@ -76,8 +77,10 @@ def slices(bits: int, parts: int) -> Cost:
 
 def divide(den_bits: int, digits: int, iterative: bool = False) -> Cost:
     """eq_divide: a comparison and a subtraction a digit, as wide as the divisor; divisor, rest and quotient are kept."""
-    stage = Cost(lut=LUT_PER_DIVIDED_BIT * den_bits, ff=2 * den_bits + digits)
-    return stage + Cost(lut=2 * den_bits + digits) if iterative else scaled(stage, digits)
+    lut = LUT_PER_DIVIDED_BIT * den_bits
+    if iterative:
+        return Cost(lut=lut + 2 * den_bits + digits, ff=2 * den_bits + digits)
+    return Cost(lut=digits * lut, ff=digits * (2 * den_bits + digits / 2))
 
 
 def scaled(cost: Cost, times: float) -> Cost:
@@ -119,7 +122,14 @@ def requantize(
 
 def pointwise(op: object, fold: Fold, x: IntType, y: IntType) -> Cost:
     """A fusible operator on its own."""
-    return post(op, fold, value_bits(x), x, x.channels, 1) + fifo(y.channels * y.width, 8)
+    pe = lanes(fold, x.channels)
+    steps = x.channels // pe
+    return post(op, fold, value_bits(x), x, pe, steps) + in_parts(steps, pe, x, y) + fifo(y.channels * y.width, 8)
+
+
+def in_parts(steps: int, pe: int, x: IntType, y: IntType) -> Cost:
+    """eq_slice of x and eq_collect of y, `pe` channels at a time."""
+    return Cost(lut=pe * x.width * (steps - 1) / MUX_INPUTS_PER_LUT, ff=(y.channels - pe) * y.width)
 
 
 def post(op: object, fold: Fold, bits: int, x: IntType, lanes: int, words: int) -> Cost:
