@@ -46,35 +46,36 @@ module eq_lookup #(
     $fatal(1, "eq_lookup: Pe %0d and %0d tables do not fit %0d channels", Pe, Rows, Channels);
   end
 
-  logic [StepBits-1:0] step_q;
-  logic credit, step, first, last;
-  assign first = step_q == '0;
-  assign last = step_q == StepBits'(Steps - 1);
-  assign step = in_valid_i && (credit || !first);
-  assign in_ready_o = last && (credit || !first);
-  always_ff @(posedge clk_i) begin
-    if (!rst_ni || (step && last)) step_q <= '0;
-    else if (step) step_q <= step_q + 1'b1;
-  end
-
   // Stage 1: the channels of this cycle.
+  logic credit, step, first, last;
+  logic [StepBits-1:0] index, at_q;
   logic [Pe*InBits-1:0] codes, codes_q;
-  logic [StepBits-1:0] at_q;
-  logic valid_q, valid2_q;
-  if (Steps == 1) begin : gen_all
-    assign codes = in_data_i;
-  end else begin : gen_selected
-    // Each slice begins at a multiple of a power of two, as in eq_mvu.
-    localparam int unsigned Pitch = 1 << $clog2(Pe * InBits);
-    logic [Steps*Pitch-1:0] padded;
-    for (genvar k = 0; k < Steps; k++) begin : gen_pad
-      assign padded[k*Pitch +: Pitch] = Pitch'(in_data_i[k*Pe*InBits +: Pe*InBits]);
-    end
-    assign codes = padded[step_q*Pitch +: Pe*InBits];
-  end
+  logic valid_q, valid2_q, unused_last;
+  assign unused_last = last;
+  eq_steps #(
+    .Steps(Steps)
+  ) u_steps (
+    .clk_i,
+    .rst_ni,
+    .in_valid_i,
+    .in_ready_o,
+    .credit_i(credit),
+    .step_o(step),
+    .first_o(first),
+    .last_o(last),
+    .index_o(index)
+  );
+  eq_slice #(
+    .Slices(Steps),
+    .Width(Pe * InBits)
+  ) u_slice (
+    .data_i(in_data_i),
+    .index_i(index),
+    .slice_o(codes)
+  );
   always_ff @(posedge clk_i) begin
     codes_q <= codes;
-    at_q <= step_q;
+    at_q <= index;
   end
   always_ff @(posedge clk_i) begin
     if (!rst_ni) {valid2_q, valid_q} <= '0;
@@ -130,7 +131,7 @@ module eq_lookup #(
     .clk_i,
     .rst_ni,
     .credit_o(credit),
-    .take_i(step && first),
+    .take_i(first),
     .push_i(push),
     .data_i(pixel),
     .out_valid_o,

@@ -47,19 +47,14 @@ module eq_slices #(
     .index_o(index)
   );
 
-  if (Parts == 1) begin : gen_whole
-    logic unused;
-    assign unused = ^index;
-    assign part = in_data_i;
-  end else begin : gen_selected
-    // Each part begins at a multiple of a power of two, as in eq_mvu.
-    localparam int unsigned Pitch = 1 << $clog2(Width);
-    logic [Parts*Pitch-1:0] padded;
-    for (genvar k = 0; k < Parts; k++) begin : gen_pad
-      assign padded[k*Pitch +: Pitch] = Pitch'(in_data_i[k*Width +: Width]);
-    end
-    assign part = padded[index*Pitch +: Width];
-  end
+  eq_slice #(
+    .Slices(Parts),
+    .Width(Width)
+  ) u_slice (
+    .data_i(in_data_i),
+    .index_i(index),
+    .slice_o(part)
+  );
   always_ff @(posedge clk_i) part_o <= part;
 
 endmodule

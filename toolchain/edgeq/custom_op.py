@@ -81,7 +81,7 @@ class FixedOperator(CustomOp):
     """y = op(x_0 / scale_0, ...) * out_scale, where each x_i / scale_i is an integer tensor.
 
     Inputs: the tensors x_i, float32 [N, C, H, W] or [N, F]; their scales, powers of two; the operator's arrays, int64, in the
-    order of its fields; out_scale, a power of two. Attributes: `operator`, one of `edgeq.operators.OPERATORS`, and its integer
+    order of its fields; out_scale, a power of two. Attributes: `operator`, one of `edgeq.operators.carried`, and its integer
     fields.
     """
 

@@ -29,6 +29,7 @@ class AddPosition(Op):
 
     position: np.ndarray
 
+    carried = True
     summary = "a constant a pixel and channel, added"
 
     @classmethod

@@ -29,6 +29,7 @@ class AppendTokens(Op):
 
     tokens: np.ndarray
 
+    carried = True
     summary = "constant tokens behind the pixels of an image"
 
     @classmethod

@@ -32,6 +32,7 @@ class AttentionValues(Op):
     heads: int
 
     arity = 2
+    carried = True
     summary = "of an attention map and values of up to 16 bits each, any number of heads"
 
     @classmethod

@@ -36,6 +36,7 @@ class LayerNorm(Op):
 
     shift: int
 
+    carried = True
     summary = "of a pixel over its channels: mean, root of the sum of squares and reciprocal in integers"
 
     @classmethod
@@ -132,17 +133,13 @@ class LayerNorm(Op):
         start = (x.channels // 2 - x.channels * base) & ((1 << mean.sum_bits) - 1)
         return {
             "start": start, "base": base & ((1 << self._diff_bits(x)) - 1), "twos": mean.twos, "mean_mul": mean.multiplier,
-            "mean_shift": mean.shift, "shift": self.shift, "pe": self.lanes(fold, x),
+            "mean_shift": mean.shift, "shift": self.shift, "pe": _rtl.lanes(fold, x.channels),
         }  # fmt: skip
-
-    def lanes(self, fold: Fold, x: IntType) -> int:
-        """Channels a cycle."""
-        return fold.pe if fold.mode == "folded" else x.channels
 
     def hls(self, fold: Fold, *xs: IntType) -> HlsCall:
         (x,) = xs
         mean, squares = self._mean(x), self._square_bits(x)
-        config = {"n_pixels": x.pixels, "folds": x.channels // self.lanes(fold, x), "digits": _root.digits(squares)}
+        config = {"n_pixels": x.pixels, "folds": x.channels // _rtl.lanes(fold, x.channels), "digits": _root.digits(squares)}
         types = {
             "sum_t": (mean.sum_bits, False),
             "product_t": (mean.sum_bits + mean.multiplier.bit_length(), False),
@@ -162,7 +159,7 @@ class LayerNorm(Op):
 
     def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
         (x,) = xs
-        pe, n = self.lanes(fold, x), x.pixels
+        pe, n = _rtl.lanes(fold, x.channels), x.pixels
         steps, summing = x.channels // pe, 4 + _schedule.sum_latency(pe)
         return (
             Stage.each(n, MEANS, summing, steps),
@@ -178,7 +175,7 @@ class LayerNorm(Op):
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
         (x,) = xs
-        y, pe = self.infer(x), self.lanes(fold, x)
+        y, pe = self.infer(x), _rtl.lanes(fold, x.channels)
         steps, d, squares, mean = x.channels // pe, self._diff_bits(x), self._square_bits(x), self._mean(x)
         roots = _root.digits(squares)
         lane = _cost.product(d, d) + _cost.product(d, RECIPROCAL_BITS) + Cost(lut=4 * d + x.width, ff=2 * d + x.width + y.width)

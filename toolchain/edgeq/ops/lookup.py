@@ -11,7 +11,7 @@ from edgeq.errors import EdgeqError
 from edgeq.fold import Fold
 from edgeq.graph import Draw, IntType, Op
 from edgeq.hardware import LUT_RAM_DEPTH, Cost, HlsCall, HlsTable, RtlInstance, Stage, memory_cost, memory_image, to_bits
-from edgeq.ops import _cost, _sample
+from edgeq.ops import _cost, _rtl, _sample
 
 if TYPE_CHECKING:
     from edgeq.lower.onnx import Body
@@ -85,14 +85,10 @@ class Lookup(Op):
             index = body.op("Add", index, body.per_channel(body.const(np.arange(rows, dtype=np.int32) * entries), x))
         return body.cast(body.op("Gather", table, index), body.out.storage)
 
-    def lanes(self, fold: Fold, x: IntType) -> int:
-        """Channels a cycle."""
-        return fold.pe if fold.mode == "folded" else x.channels
-
     def hls(self, fold: Fold, *xs: IntType) -> HlsCall:
         (x,) = xs
         rows, entries = self.table.shape
-        pe = self.lanes(fold, x)
+        pe = _rtl.lanes(fold, x.channels)
         config = {"n_pixels": x.pixels, "rows": rows, "entries": entries, "lo": self.lo, "step": self.step}
         return HlsCall("eq_lookup", config | {"pe": pe, "folds": x.channels // pe}, tables={"table": HlsTable.of(self.table)})
 
@@ -103,7 +99,8 @@ class Lookup(Op):
         words = np.zeros((len(values), 1 << x.width), np.int64)
         words[:, codes] = values > 0 if y.bipolar else values
         params: dict[str, int | str] = {
-            "Channels": x.channels, "Rows": len(values), "Pe": self.lanes(fold, x), "InBits": x.width, "OutBits": y.width,
+            "Channels": x.channels, "Rows": len(values), "Pe": _rtl.lanes(fold, x.channels),
+            "InBits": x.width, "OutBits": y.width,
         }  # fmt: skip
         return RtlInstance(
             "eq_lookup",
@@ -114,7 +111,7 @@ class Lookup(Op):
 
     def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
         (x,) = xs
-        steps = x.channels // self.lanes(fold, x)
+        steps = x.channels // _rtl.lanes(fold, x.channels)
         return (Stage.each(x.pixels, depth=self._depth(steps), latency=2, cycles=steps),)
 
     @staticmethod
@@ -130,7 +127,7 @@ class Lookup(Op):
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
         (x,) = xs
-        y, pe = self.infer(x), self.lanes(fold, x)
+        y, pe = self.infer(x), _rtl.lanes(fold, x.channels)
         steps = x.channels // pe
         memory = memory_cost(y.width, len(self.table) << x.width, rom=True, block=fold.block)
         select = Cost(lut=pe * x.width * (steps - 1) / _cost.MUX_INPUTS_PER_LUT, ff=pe * x.width + (x.channels - pe) * y.width)

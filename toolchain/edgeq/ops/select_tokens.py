@@ -29,6 +29,7 @@ class SelectTokens(Op):
     height: int = 1
 
     selects = True
+    carried = True
     summary = "pixels that follow each other, as an image of their own"
 
     @classmethod

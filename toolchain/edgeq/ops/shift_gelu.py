@@ -40,6 +40,7 @@ class ShiftGELU(Op):
     bits: int = 7
 
     elementwise = True
+    carried = True
     summary = "x * sigmoid(1.702 x): exponentials by shifts, one division an element"
 
     @classmethod
@@ -97,13 +98,9 @@ class ShiftGELU(Op):
         product = np.promote_types(wide, body.wide)
         return body.cast(body.op("Mul", body.cast(x, product), body.cast(sigmoid, product)), body.out.storage)
 
-    def lanes(self, fold: Fold, x: IntType) -> int:
-        """Channels a cycle."""
-        return fold.pe if fold.mode == "folded" else x.channels
-
     def hls(self, fold: Fold, *xs: IntType) -> HlsCall:
         (x,) = xs
-        pe, m = self.lanes(fold, x), self.clipped(x)
+        pe, m = _rtl.lanes(fold, x.channels), self.clipped(x)
         value = range_width(min(x.lo, -max(x.hi, -x.lo)), max(x.hi, -x.lo))
         return HlsCall(
             "eq_shift_gelu",
@@ -114,7 +111,7 @@ class ShiftGELU(Op):
 
     def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
         (x,) = xs
-        sizes = {"Channels": x.channels, "Pe": self.lanes(fold, x), "Hi": 1 << 64 | self.clipped(x).hi & ((1 << 64) - 1)}
+        sizes = {"Channels": x.channels, "Pe": _rtl.lanes(fold, x.channels), "Hi": 1 << 64 | self.clipped(x).hi & ((1 << 64) - 1)}
         curve = _exp_shift.params(self.slope, self.point, self.shift) | {"Bits": self.bits}
         return RtlInstance(
             "eq_shift_gelu", sizes | _rtl.one_input(x) | curve | _rtl.output(self.infer(x)), uses=("eq_shift_gelu",)
@@ -131,7 +128,7 @@ class ShiftGELU(Op):
 
     def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
         (x,) = xs
-        steps = x.channels // self.lanes(fold, x)
+        steps = x.channels // _rtl.lanes(fold, x.channels)
         return (Stage.each(x.pixels, self._depth(steps), self.latency, steps),)
 
     def folds(self, *xs: IntType) -> list[Fold]:
@@ -140,7 +137,7 @@ class ShiftGELU(Op):
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
         (x,) = xs
-        y, pe, bits = self.infer(x), self.lanes(fold, x), x.width + 1
+        y, pe, bits = self.infer(x), _rtl.lanes(fold, x.channels), x.width + 1
         steps, exp_bits = x.channels // pe, self.point + self.shift + 1
         clip = Cost(lut=1.5 * bits, ff=2 * bits)
         delay = Cost(lut=bits * ceil((self.bits + 6) / 32), ff=bits)  # shift registers of a LUT each

@@ -36,6 +36,7 @@ class Threshold(Op):
 
     elementwise = True
     rtl_latency = 2
+    carried = True
     summary = "per channel, either slope sign; up to 255 levels"
 
     @property
