@@ -178,6 +178,16 @@ class Op(ABC):
         """Every fold that a person may ask for: `folds()` may leave out those that another one beats."""
         return self.folds(*xs)
 
+    def narrow_folds(self, *xs: IntType) -> list[Fold]:
+        """The ways to build it with `Fold.narrow`, slowest first; none where it takes whole pixels only."""
+        return []
+
+    def beats(self, fold: Fold, *xs: IntType) -> tuple[tuple[int, ...], int]:
+        """Channels that a beat of each input carries, and one of the output."""
+        if fold.narrow:
+            return (fold.simd,) * len(xs), fold.pe
+        return tuple(x.channels for x in xs), self.infer(*xs).channels
+
     def input_folds(self, *xs: IntType) -> list[Fold]:
         """folds() for the only reader of the network's input, a beat of which may hold several pixels (`Fold.beat`)."""
         return self.folds(*xs)

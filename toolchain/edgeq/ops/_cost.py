@@ -18,6 +18,7 @@ from edgeq.hardware import Cost, memory_cost
 from edgeq.ops._rtl import (
     PATCH_FIFO,
     Window,
+    beat_parts,
     fusible,
     is_binary,
     lanes,
@@ -123,13 +124,14 @@ def requantize(
 def pointwise(op: object, fold: Fold, x: IntType, y: IntType) -> Cost:
     """A fusible operator on its own."""
     pe = lanes(fold, x.channels)
-    steps = x.channels // pe
-    return post(op, fold, value_bits(x), x, pe, steps) + in_parts(steps, pe, x, y) + fifo(y.channels * y.width, 8)
+    out = fifo(beat_parts(fold, x.channels) * pe * y.width, 8)
+    return post(op, fold, value_bits(x), x, pe, x.channels // pe) + in_parts(fold, x, y) + out
 
 
-def in_parts(steps: int, pe: int, x: IntType, y: IntType) -> Cost:
-    """eq_slice of x and eq_collect of y, `pe` channels at a time."""
-    return Cost(lut=pe * x.width * (steps - 1) / MUX_INPUTS_PER_LUT, ff=(y.channels - pe) * y.width)
+def in_parts(fold: Fold, x: IntType, y: IntType) -> Cost:
+    """eq_slice of x and eq_collect of y, of an operator on some channels at a time."""
+    pe, others = lanes(fold, x.channels), beat_parts(fold, x.channels) - 1
+    return Cost(lut=pe * x.width * others / MUX_INPUTS_PER_LUT, ff=others * pe * y.width)
 
 
 def post(op: object, fold: Fold, bits: int, x: IntType, lanes: int, words: int) -> Cost:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from math import ceil, prod
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from edgeq.delta import program
 from edgeq.fold import Fold
 from edgeq.graph import IntType
 from edgeq.hardware import EMIT, READ, TAKE, Stage
-from edgeq.ops._rtl import PATCH_FIFO, Window, fusible, is_binary, layer_digits, steps, unrolled_latency
+from edgeq.ops._rtl import PATCH_FIFO, Window, beat_parts, fusible, is_binary, lanes, layer_digits, steps, unrolled_latency
 from edgeq.schedule import cycles_alone
 
 if TYPE_CHECKING:
@@ -25,6 +26,20 @@ WINDOW_LATENCY = 2
 def sum_latency(terms: int) -> int:
     """Of eq_sum: a register a level of four-input adders."""
     return ((terms - 1).bit_length() + 1) // 2
+
+
+def by_lanes(fold: Fold, x: IntType, depth: Callable[[int], int], latency: int) -> tuple[Stage]:
+    """A beat out for a beat in, some channels a cycle.  depth: of the FIFO, from the cycles a beat."""
+    parts = beat_parts(fold, x.channels)
+    return (Stage.each(x.size // lanes(fold, x.channels) // parts, depth(parts), latency, parts),)
+
+
+def parts(count: int) -> bytes:
+    """The walk of a beat that is read, given out in parts and handed back."""
+    walk = bytearray([EMIT]) * count
+    walk[0] |= READ
+    walk[-1] |= TAKE
+    return bytes(walk)
 
 
 def whole_frame(beats: int, depth: int, latency: int, back: int = 1) -> tuple[Stage]:
