@@ -40,6 +40,8 @@ module eq_slices #(
 
   logic [StepBits-1:0] index;
   logic [Width-1:0] part;
+  logic unused;
+  assign unused = ^index;
   eq_steps #(
     .Steps(Parts),
     .NarrowIn(NarrowIn),

@@ -240,6 +240,14 @@ def folds(x: IntType, rows: np.ndarray, groups: int = 1, taps: int = 1) -> list[
     return sorted(every, key=lambda fold: -steps(fold, rows, groups, taps))
 
 
+def narrow_layer_folds(x: IntType, rows: np.ndarray) -> list[Fold]:
+    """The ways to build a dense layer, of one or of every pixel, whose beats are some of its terms and channels."""
+    if is_binary(x, rows):
+        return []
+    folded = [fold for fold in layer_folds(*rows.shape) if fold.mode == "folded"]
+    return [replace(fold, narrow=True) for fold in with_block_ram(folded, rows)]
+
+
 def legal_folds(x: IntType, rows: np.ndarray, groups: int = 1) -> list[Fold]:
     """Of `Op.legal_folds`. rows: weights [Cout, K] in the order of a patch."""
     every = _buildable(legal_layer_folds(len(rows), rows.shape[1], groups), x, rows)
@@ -304,9 +312,10 @@ def layer(
     if fold.mode == "unrolled":
         return (_unrolled if binary else _shift_add)(op, fold, x, accumulator, rows, window, groups)
     pe, simd = fold.pe, fold.simd
+    window = None if fold.narrow else window
     module = ("eq_binary_" if binary else "eq_") + ("conv2d" if window else "dense")
     params: dict[str, int | str] = {**window.params(), "Groups": groups} if window else {}
-    params |= {"Channels": x.channels, "Outputs": len(rows), "Pe": pe, "Simd": simd}
+    params |= {"Channels": x.channels, "Outputs": len(rows), "Pe": pe, "Simd": simd, **narrow(fold)}
     lo, hi = int(rows.min()), int(rows.max())
     weights_kind, weight_bits = (SIGNED if lo < 0 else UNSIGNED), range_width(lo, hi)
     if np.all(np.abs(rows) == 1):

@@ -42,10 +42,14 @@ def parts(count: int) -> bytes:
     return bytes(walk)
 
 
+def together(count: int) -> bytes:
+    """The walk of beats that are taken together: one is given out with the last."""
+    return bytes([READ | TAKE]) * (count - 1) + bytes([READ | TAKE | EMIT])
+
+
 def whole_frame(beats: int, depth: int, latency: int, back: int = 1) -> tuple[Stage]:
     """A beat for a whole frame, after its last beat."""
-    walk = bytes([READ | TAKE]) * (beats - 1) + bytes([READ | TAKE | EMIT])
-    return (Stage(walk, depth, latency, back=back),)
+    return (Stage(together(beats), depth, latency, back=back),)
 
 
 def window(geometry: Window, depth: int, latency: int = 0) -> Stage:
@@ -71,9 +75,14 @@ def layer(
         if geometry:
             return (window(geometry, depth, latency),)
         return (Stage.each(patches, depth, latency + binary),)  # only a binary layer registers its vector
-    cycles = steps(fold, rows, groups, prod(geometry.kernel) if geometry else 1)
-    held = 4 if cycles == 1 else PATCH_FIFO
-    front = (window(geometry, held),) if geometry else ()
+    front: tuple[Stage, ...] = ()
+    if fold.narrow:
+        slices = rows.shape[1] // fold.simd
+        front, walk, cycles = (stored(patches, slices),), parts(len(rows) // fold.pe), slices
+    else:
+        walk, cycles = parts(1), steps(fold, rows, groups, prod(geometry.kernel) if geometry else 1)
+        if geometry:
+            front = (window(geometry, 4 if cycles == 1 else PATCH_FIFO),)
     if fold.mode == "tree":
         return *front, *_tree(fold, rows, groups, geometry, post, patches)
     simd = fold.simd if fold.mode == "folded" else rows.shape[1]
@@ -81,7 +90,12 @@ def layer(
     terms = simd * (digits.count if digits else 1)
     deepest = 8 + sum_latency(terms)
     latency = 3 + (0 if binary else sum_latency(terms)) + post
-    return *front, Stage.each(patches, (deepest + 2 * cycles) // cycles + 1, latency, cycles)
+    return *front, Stage(walk * patches, (deepest + 2 * cycles) // cycles + 1, latency, cycles)
+
+
+def stored(tokens: int, slices: int, port: int | None = None, of: int = 1) -> Stage:
+    """eq_token_store in narrow beats, a slice each, of frames of `of` tokens."""
+    return Stage(together(of * slices) * (tokens // of), depth=2, port=port)
 
 
 def _tree(fold: Fold, rows: np.ndarray, groups: int, geometry: Window | None, post: int, patches: int) -> tuple[Stage, Stage]:

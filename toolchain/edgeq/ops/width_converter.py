@@ -9,7 +9,7 @@ import numpy as np
 
 from edgeq.fold import Fold
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import EMIT, READ, TAKE, Cost, HlsCall, RtlInstance, Stage
+from edgeq.hardware import Cost, HlsCall, RtlInstance, Stage
 from edgeq.ops import _cost, _sample, _schedule
 
 if TYPE_CHECKING:
@@ -63,10 +63,7 @@ class WidthConverter(Op):
     def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
         (x,) = xs
         taken, given = self._widths(fold, x)
-        if given > taken:
-            beat = bytes([READ | TAKE]) * (given // taken - 1) + bytes([READ | TAKE | EMIT])
-        else:
-            beat = _schedule.parts(taken // given)
+        beat = _schedule.together(given // taken) if given > taken else _schedule.parts(taken // given)
         return (Stage(beat * (x.size // max(taken, given)), DEPTH),)
 
     def narrow_folds(self, *xs: IntType) -> list[Fold]:
