@@ -33,6 +33,7 @@ setup(
         "hls4ml==1.3.0",
         "jinja2>=3.1",
         "markupsafe>=2.1",
+        "numba>=0.61",
         "numpy>=2,<3",
         "onnx>=1.17,<1.23",
         "onnxruntime==1.31.1",

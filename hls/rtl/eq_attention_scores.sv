@@ -1,6 +1,6 @@
 // Scores of attention: the scalar product of every query with every key, head by head. All keys of a frame are stored before its
 // first query is taken, while the queries of the frame before are at work. All heads at once; or, in narrow beats, one after the
-// other, two queries being stored as well.
+// other, two queries being stored as well, and the keys of one frame only, after the queries of the frame before.
 // (HeadChannels/Simd) cycles a pair of query and key, narrow Heads times as many, Queries*Keys pairs a frame; a frame of keys is
 // stored in Keys times as many cycles. Latency from the last cycle of a pair 4 + ceil(log4(Simd)) cycles, 4 for bipolar operands.
 module eq_attention_scores #(
@@ -145,6 +145,7 @@ module eq_attention_scores #(
     .Slices(Slices),
     .Width(Simd * In1Bits),
     .Tokens(Keys),
+    .Frames(Narrow ? 1 : 2),
     .Narrow(Narrow)
   ) u_keys (
     .clk_i,

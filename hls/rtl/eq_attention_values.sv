@@ -1,6 +1,7 @@
 // The output of attention: for every query the sum of all values, weighted head by head by the beats of an attention map. All
 // values of a frame are stored before the first beat of its map is taken, while the map of the frame before is at work.
-// All heads at once; or, in narrow beats, one after the other.
+// All heads at once; or, in narrow beats, one after the other, and the values of one frame are stored, after the map of the frame
+// before.
 // (HeadChannels/Pe) cycles a beat of the map, narrow Heads times as many, Queries*Keys beats a frame; a frame of values is stored
 // in Keys times as many cycles. Latency from the last cycle of a query 4 cycles, narrow 6 to its first beat.
 module eq_attention_values #(
@@ -94,6 +95,7 @@ module eq_attention_values #(
     .Slices(Slices),
     .Width(Pe * In1Bits),
     .Tokens(Keys),
+    .Frames(Narrow ? 1 : 2),
     .Narrow(Narrow)
   ) u_values (
     .clk_i,

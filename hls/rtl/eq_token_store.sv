@@ -1,5 +1,5 @@
 // All tokens of a frame, to be read over and over in the order in which they came, slice by slice, while the next frame is
-// stored. Two frames in one eq_ram. It is not for data that is read once (eq_fifo).
+// stored; or, where there is room for one frame, before the next is. One eq_ram. It is not for data that is read once (eq_fifo).
 // A frame can be read a cycle after its last slice was stored. One slice stored and one read a cycle.
 module eq_token_store #(
   /// Groups of channels, each of which is sliced.
@@ -10,6 +10,8 @@ module eq_token_store #(
   parameter int unsigned Width = 8,
   /// Tokens of a frame.
   parameter int unsigned Tokens = 4,
+  /// Frames that there is room for, 1 or 2.
+  parameter int unsigned Frames = 2,
   /// A beat carries a slice; else a token.
   parameter bit          Narrow = 1'b0,
   /// Bits of the number of a slice; derived, do not set.
@@ -48,11 +50,13 @@ module eq_token_store #(
 );
 
   localparam int unsigned Words = Tokens * Slices;
-  localparam int unsigned AddrBits = $clog2(2 * Words);
+  // A memory has two words or more.
+  localparam int unsigned Depth = Frames * Words > 2 ? Frames * Words : 2;
+  localparam int unsigned AddrBits = $clog2(Depth);
   localparam int unsigned BeatBits = BeatSlices > 1 ? $clog2(BeatSlices) : 1;
   localparam int unsigned TokenBits = Tokens > 1 ? $clog2(Tokens) : 1;
 
-  if (Groups < 1 || Slices < 1 || Tokens < 1) begin : gen_bad
+  if (Groups < 1 || Slices < 1 || Tokens < 1 || Frames < 1 || Frames > 2) begin : gen_bad
     $fatal(1, "eq_token_store: %0d tokens of %0d x %0d slices", Tokens, Groups, Slices);
   end
 
@@ -73,8 +77,8 @@ module eq_token_store #(
   logic [Groups*Width-1:0] word;
   assign wlast_slice = wslice_q == IndexBits'(Slices - 1);
   assign wlast_token = wtoken_q == TokenBits'(Tokens - 1);
-  assign write = in_valid_i && frames_q != 2'd2;
-  assign in_ready_o = (Narrow || wlast_slice) && frames_q != 2'd2;
+  assign write = in_valid_i && frames_q != 2'(Frames);
+  assign in_ready_o = (Narrow || wlast_slice) && frames_q != 2'(Frames);
   assign stored = write && wlast_slice && wlast_token;
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -82,7 +86,7 @@ module eq_token_store #(
       wslice_q <= '0;
       wtoken_q <= '0;
     end else if (write) begin
-      waddr_q <= waddr_q == AddrBits'(2 * Words - 1) ? '0 : waddr_q + 1'b1;
+      waddr_q <= waddr_q == AddrBits'(Frames * Words - 1) ? '0 : waddr_q + 1'b1;
       wslice_q <= wlast_slice ? '0 : wslice_q + 1'b1;
       if (wlast_slice) wtoken_q <= wlast_token ? '0 : wtoken_q + 1'b1;
     end
@@ -119,15 +123,15 @@ module eq_token_store #(
       if (last_slice_o) rtoken_q <= last_token_o ? '0 : rtoken_q + 1'b1;
       raddr_q <= raddr_q + 1'b1;
       if (last_slice_o && last_token_o) begin
-        upper_q <= upper_q ^ release_i;
-        raddr_q <= upper_q ^ release_i ? AddrBits'(Words) : '0;
+        upper_q <= Frames == 2 && (upper_q ^ release_i);
+        raddr_q <= Frames == 2 && (upper_q ^ release_i) ? AddrBits'(Words) : '0;
       end
     end
   end
 
   eq_ram #(
     .Width(Groups * Width),
-    .Depth(2 * Words)
+    .Depth(Depth)
   ) u_ram (
     .clk_i,
     .write_i(write),

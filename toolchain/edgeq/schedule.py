@@ -8,25 +8,26 @@ a cycle after word n - D has left". Baccelli, Cohen, Olsder, Quadrat, Synchroniz
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
-from itertools import accumulate
+from functools import cached_property, lru_cache
 
 import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.fold import Fold, input_stream
 from edgeq.graph import Graph
-from edgeq.hardware import EMIT, LUT_RAM_DEPTH, READ, READ_SECOND, TAKE, TAKE_SECOND, Stage
+from edgeq.hardware import EMIT, LUT_RAM_DEPTH, Stage
+from edgeq.timing import NONE, State, Structure, evaluate
 
 Edge = tuple[str, int]
 """A node and which of its inputs: where a FIFO may stand."""
 
 NEVER = -(1 << 60)
 """The cycle of what had happened before all time."""
-NO_LIMIT = 1 << 60
+MAX_STEPS = 1 << 20
+"""Of a frame, up to which each FIFO's depth is searched, which takes some ten frames each."""
 SKID = 4
 """Words behind the block RAM of a large eq_fifo."""
 
@@ -87,13 +88,15 @@ class Network:
         """cycles() with FIFOs that never fill."""
         return self.cycles(dict.fromkeys(self.edges))
 
-    def least_depths(self) -> dict[Edge, int]:
+    def least_depths(self, period: Fraction | None = None) -> dict[Edge, int]:
         """A FIFO depth for every edge, 0 for none, with which the network has the rate of unlimited FIFOs.
 
-        Each is the least that keeps the rate, given the others. Edges of operators with one input are freed of theirs first.
+        Each is the least that keeps the rate, given the others. Edges of operators with one input are freed of theirs first. In a
+        network of more than MAX_STEPS steps a frame, those left are as large as the earliest schedule needs.
+        period: cycles a frame that are enough.
         """
         depths: dict[Edge, int | None] = dict.fromkeys(self.edges)
-        period = self.cycles(depths)
+        period = max(self.cycles(depths), period or Fraction(0))
         for group in ([e for e in self.edges if e not in self.joins], [e for e in self.edges if e in self.joins]):
             if self._keeps(period, without := depths | dict.fromkeys(group, 0)):
                 depths = without
@@ -102,6 +105,8 @@ class Network:
                 if self._keeps(period, without := depths | {edge: 0}):
                     depths = without
         found = {edge: depth or 0 for edge, depth in depths.items()} | self._events(depths).held(period)
+        if sum(len(stage.walk) for stages in self.stages.values() for stage in stages) > MAX_STEPS:
+            return found
         while True:  # a FIFO less may be a wait less for others
             before = dict(found)
             for edge in self.edges:
@@ -225,19 +230,20 @@ class _Events:
 
     def simulate(self, frames: int) -> Schedule:
         """The first frames, from idle."""
-        ready = [0] * len(self.names)
+        ready = np.zeros(len(self.names), np.int64)
         gone = self._nothing_gone()
         inputs: list[int] = []
         outputs: list[int] = []
+        last = self._walk_at[-2:]
         for _ in range(frames):
-            starts = self._frame(ready, gone, 1)
-            inputs += gone[0][-self.beats[0] :]
-            outputs += starts[-1]
+            starts, left = self._frame(ready, gone, 1)
+            inputs += left[0].tolist()
+            outputs += starts[last[0] : last[1]].tolist()
             ready = self._ends(starts, 1)
-            gone = [words[-self.kept(c) :] for c, words in enumerate(gone)]
-        return Schedule(inputs, outputs, len(starts[-1]))
+            gone = [np.concatenate([old, new])[-len(old) :] for old, new in zip(gone, left, strict=True)]
+        return Schedule(inputs, outputs, int(last[1] - last[0]))
 
-    def rate(self) -> tuple[Fraction, list[list[int]]]:
+    def rate(self) -> tuple[Fraction, np.ndarray]:
         """Cycles a frame in the long run, and the starts of a frame: the largest mean of a circuit of the event graph.
 
         Each circuit that is found is slower than the period tried; the last period is kept up by a schedule, which proves it.
@@ -249,31 +255,29 @@ class _Events:
                 return period, starts
             period = found
 
-    def solve(self, period: Fraction) -> tuple[Fraction, list[list[int]]]:
+    def solve(self, period: Fraction) -> tuple[Fraction, np.ndarray]:
         """(period, the earliest starts of a schedule with this period), or (the larger mean of a circuit, starts of no meaning).
 
         A frame is evaluated again and again, its past being the frame before repeated, until nothing moves.
         """
         unit, step = period.denominator, period.numerator
-        ready, gone = [0] * len(self.names), self._nothing_gone()
-        rounds: list[list[list[int]]] = []
+        ready, gone = np.zeros(len(self.names), np.int64), self._nothing_gone()
+        rounds: list[np.ndarray] = []
         while True:
-            starts = self._frame(ready, gone, unit)
-            if rounds and starts == rounds[-1]:
+            starts, left = self._frame(ready, gone, unit)
+            if rounds and np.array_equal(starts, rounds[-1]):
                 return period, starts
             rounds.append(starts)
             if len(rounds) > 2 and (found := self._circuit(rounds, period)):
                 return found, starts
-            ready = [max(0, end - step) for end in self._ends(starts, unit)]
-            gone = [
-                self._repeated(words[-n:], self.kept(c), step) for c, (words, n) in enumerate(zip(gone, self.beats, strict=True))
-            ]
+            ready = np.maximum(0, self._ends(starts, unit) - step)
+            gone = [self._repeated(words, self.kept(c), step) for c, words in enumerate(left)]
 
     @staticmethod
-    def _repeated(frame: list[int], count: int, step: int) -> list[int]:
+    def _repeated(frame: np.ndarray, count: int, step: int) -> np.ndarray:
         """The last `count` words of all frames before, each of which was `frame`, `step` apart."""
-        n = len(frame)
-        return [frame[word % n] + (word // n) * step for word in range(-count, 0)]
+        frames, words = np.divmod(np.arange(-count, 0), len(frame))
+        return frame[words] + frames * step
 
     def held(self, period: Fraction) -> dict[Edge, int]:
         """Depths with which the unlimited FIFOs allow the earliest schedule of this period: word n comes after n - depth left."""
@@ -283,8 +287,8 @@ class _Events:
         for edge, (first, channel) in self.unlimited.items():
             (reader,), (port,) = self.readers[channel], self.ports[channel]
             stage = self.stages[reader]
-            came = np.array(starts[first])
-            left = np.array(starts[reader])[_places(stage.walk, stage.marks(port)[1])] + (stage.cycles - 1) * unit
+            came = self._of(starts, first)
+            left = self._of(starts, reader)[_places(stage.walk, stage.marks(port)[1])] + (stage.cycles - 1) * unit
             frames = int(left[-1] - came[0]) // step + 2
             all_left = (left + np.arange(-frames, frames)[:, None] * step).ravel()
             gone = np.searchsorted(all_left, came - unit, side="right") - frames * len(left)
@@ -295,60 +299,108 @@ class _Events:
         """Words of a channel's past that matter."""
         return max(1, self.depths[channel] or 0)
 
-    def _nothing_gone(self) -> list[list[int]]:
-        return [[NEVER] * self.kept(channel) for channel in range(len(self.beats))]
+    def _nothing_gone(self) -> list[np.ndarray]:
+        return [np.full(self.kept(channel), NEVER) for channel in range(len(self.beats))]
 
-    def _ends(self, starts: list[list[int]], unit: int) -> list[int]:
-        return [steps[-1] + stage.cycles * unit for steps, stage in zip(starts, self.stages, strict=True)]
+    @cached_property
+    def _walk_at(self) -> np.ndarray:
+        """Where the steps of each process begin among those of all."""
+        return _offsets([len(stage.walk) for stage in self.stages])
 
-    def _frame(self, ready: list[int], gone: list[list[int]], unit: int) -> list[list[int]]:
-        """The starts of a frame, every step as soon as it can.
+    def _of(self, starts: np.ndarray, process: int) -> np.ndarray:
+        """The starts of one process."""
+        return starts[self._walk_at[process] : self._walk_at[process + 1]]
 
-        ready: the cycle from which each process is free.  gone: when the last `kept` words of each channel left it;
-        those of this frame are appended.  Raises EdgeqError where no process can go on.
+    def _ends(self, starts: np.ndarray, unit: int) -> np.ndarray:
+        return starts[self._walk_at[1:] - 1] + unit * np.array([stage.cycles for stage in self.stages])
+
+    @cached_property
+    def _structure(self) -> Structure:
+        channels = range(len(self.beats))
+        kept = [self.kept(c) for c in channels]
+        many = [len(readers) > 1 for readers in self.readers]
+        inputs = [(*each, NONE)[:2] for each in self.inputs]
+        slots = [(*each, NONE)[:2] for each in self.slots]
+        turns = [next((self.readers[c] for c in each if many[c]), [p]) for p, each in enumerate(self.inputs)]
+        numbers = {
+            "cycles": [stage.cycles for stage in self.stages],
+            "latency": [stage.latency for stage in self.stages],
+            "back": [stage.back for stage in self.stages],
+            "bounded": [stage.depth is not None for stage in self.stages],
+            "apart": [stage.apart for stage in self.stages],
+            "first": [first for first, _ in inputs],
+            "second": [second for _, second in inputs],
+            "first_slot": [first for first, _ in slots],
+            "second_slot": [second for _, second in slots],
+            "output": self.outputs,
+            "turns": [p for each in turns for p in each],
+            "beats": self.beats,
+            "kept": kept,
+            "writer": [NONE if writer is None else writer for writer in self.writers],
+            "readers": [reader for readers in self.readers for reader in readers],
+        }
+        taken = [self.beats[c] * many[c] for c in channels for _ in self.readers[c]]
+        return Structure(
+            walk=np.frombuffer(b"".join(stage.walk for stage in self.stages), np.uint8),
+            walk_at=self._walk_at,
+            beats_at=_offsets(self.beats),
+            gone_at=_offsets([k + n for k, n in zip(kept, self.beats, strict=True)]),
+            readers_at=_offsets([len(readers) for readers in self.readers]),
+            taken_at=_offsets(taken),
+            turns_at=_offsets([len(each) for each in turns]),
+            **{name: np.array(values, np.int64) for name, values in numbers.items()},
+        )
+
+    def _frame(self, ready: np.ndarray, gone: list[np.ndarray], unit: int) -> tuple[np.ndarray, list[np.ndarray]]:
+        """The starts of a frame, every step as soon as it can, and when the words of each channel left it.
+
+        ready: the cycle from which each process is free.  gone: when the last `kept` words of each channel left it.
+        Raises EdgeqError where no process can go on.
         """
-        frame = _Frame(self, ready, gone, unit)
-        # Each runs as far as it can, in the order of the network. Readers of one fork take turns, a word each.
-        turns = [next((self.readers[c] for c in inputs if len(self.readers[c]) > 1), [p]) for p, inputs in enumerate(self.inputs)]
-        while True in frame.pending:
-            for readers in turns:
-                while any(frame.pending[p] for p in readers):
-                    for p in readers:
-                        if frame.pending[p]:
-                            frame.advance(p)
-        for name, stage, starts in zip(self.names, self.stages, frame.starts, strict=True):
-            if len(starts) < len(stage.walk):
-                raise EdgeqError("the network stops: its FIFOs are too small", where=name, fix="larger FIFOs")
-        return frame.starts
+        net = self._structure
+        processes, channels = len(self.names), len(self.beats)
 
-    def _circuit(self, rounds: list[list[list[int]]], period: Fraction) -> Fraction | None:
+        def zeros(count: int) -> np.ndarray:
+            return np.zeros(count, np.int64)
+
+        state = State(
+            starts=zeros(net.walk_at[-1]), begun=zeros(processes), took=zeros(processes), took_second=zeros(processes),
+            gave=zeros(processes), pending=np.ones(processes, np.bool_), came=zeros(net.beats_at[-1]),
+            came_count=np.where(net.writer == NONE, net.beats, 0), shown=zeros(net.beats_at[-1]), shown_count=zeros(channels),
+            taken=zeros(net.taken_at[-1]), taken_count=zeros(len(net.readers)), gone=zeros(net.gone_at[-1]), gone_count=net.kept.copy(),
+        )  # fmt: skip
+        for at, words in zip(net.gone_at, gone, strict=False):
+            state.gone[at : at + len(words)] = words
+        stuck = evaluate(net, state, ready, unit)
+        if stuck != NONE:
+            raise EdgeqError("the network stops: its FIFOs are too small", where=self.names[stuck], fix="larger FIFOs")
+        ends = net.gone_at[1:]
+        return state.starts, [state.gone[end - n : end] for end, n in zip(ends, self.beats, strict=True)]
+
+    def _circuit(self, rounds: list[np.ndarray], period: Fraction) -> Fraction | None:
         """The mean of a circuit that takes longer than `period` a frame, if the last rounds show one.
 
         What moved in the last round was moved by something that moved, in this round or the one before. Followed back through
         the rounds, a step that is met twice closes a circuit: a path from itself, in fewer frames than periods.
         """
-        at = len(rounds) - 1
-        p, k = next(
-            (p, k)
-            for p, (new, old) in enumerate(zip(rounds[at], rounds[at - 1], strict=True))
-            if new != old
-            for k in range(len(new))
-            if new[k] > old[k]
-        )
+        at, begin = len(rounds) - 1, self._walk_at
+        place = int(np.argmax(rounds[at] > rounds[at - 1]))
+        p = int(np.searchsorted(begin, place, side="right")) - 1
+        k = place - int(begin[p])
         frames = 0
         met: dict[tuple[int, int], tuple[int, int]] = {}
+        unit, step = period.denominator, period.numerator
         while at > 0:
-            unit, step = period.denominator, period.numerator
             p, k, back = next(
                 (q, j, shift)
                 for q, j, weight, shift in self._causes(p, k)
-                if rounds[at - (shift > 0)][q][j] + weight * unit - shift * step == rounds[at][p][k]
+                if rounds[at - (shift > 0)][begin[q] + j] + weight * unit - shift * step == rounds[at][begin[p] + k]
             )
             if back:
                 at, frames = at - 1, frames + back
                 if (p, k) in met:
                     later, before = met[p, k]
-                    gain = rounds[later][p][k] - rounds[at][p][k]
+                    gain = int(rounds[later][begin[p] + k] - rounds[at][begin[p] + k])
                     return period + Fraction(gain, unit * (frames - before))
                 met[p, k] = at, frames
         return None
@@ -358,17 +410,17 @@ class _Events:
         stage = self.stages[p]
         yield (p, k - 1, stage.cycles, 0) if k else (p, len(stage.walk) - 1, stage.cycles, 1)
         if stage.depth is not None:
-            word = _before(stage.walk, EMIT)[k] - stage.depth
+            word = int(_before(stage.walk, EMIT)[k]) - stage.depth
             yield from self._takers(self.outputs[p], word, stage.back - 1)
         for port, channel in enumerate(self.inputs[p]):
             read, take = stage.marks(port)
             if not stage.walk[k] & read:
                 continue
-            word = _before(stage.walk, take)[k]
+            word = int(_before(stage.walk, take)[k])
             writer = self.writers[channel]
             if writer is not None:
                 source = self.stages[writer]
-                yield writer, _places(source.walk, EMIT)[word], source.cycles + source.latency, 0
+                yield writer, int(_places(source.walk, EMIT)[word]), source.cycles + source.latency, 0
             if len(self.readers[channel]) > 1:
                 yield from self._takers(channel, word - 1, 0)
 
@@ -377,106 +429,22 @@ class _Events:
         frames, word = divmod(word, self.beats[channel])
         for reader, port in zip(self.readers[channel], self.ports[channel], strict=True):
             stage = self.stages[reader]
-            yield reader, _places(stage.walk, stage.marks(port)[1])[word], stage.cycles + more, -frames
-
-
-class _Frame:
-    """A frame that is being evaluated: `advance` the processes that are `pending` until none is."""
-
-    def __init__(self, events: _Events, ready: list[int], gone: list[list[int]], unit: int) -> None:
-        self.starts: list[list[int]] = [[] for _ in events.names]
-        self.pending = [True] * len(events.names)
-        self._events, self._ready, self._gone, self._unit = events, ready, gone, unit
-        self._forks = {c for c, readers in enumerate(events.readers) if len(readers) > 1}
-        # By channel: when each word of this frame came, when its readers saw it, and when each of them took it.
-        self._came: list[list[int]] = [[0] * n if w is None else [] for n, w in zip(events.beats, events.writers, strict=True)]
-        self._shown = [[] if c in self._forks else words for c, words in enumerate(self._came)]
-        self._taken: list[list[list[int]]] = [
-            [[] for _ in readers] if c in self._forks else [gone[c]] for c, readers in enumerate(events.readers)
-        ]
-        # By process: of the inputs that it takes together, and of the second one where it takes that apart.
-        self._words = [[self._shown[c] for c in inputs] for inputs in events.inputs]
-        self._mine = [
-            [self._taken[c][slot] for c, slot in zip(inputs, slots, strict=True)]
-            for inputs, slots in zip(events.inputs, events.slots, strict=True)
-        ]
-        self._second: list[tuple[list[int], list[int]]] = [
-            (words.pop(), mine.pop()) if stage.apart else ([], [])
-            for stage, words, mine in zip(events.stages, self._words, self._mine, strict=True)
-        ]
-        self._took, self._took_second, self._gave = ([0] * len(events.names) for _ in range(3))
-        for fork in self._forks:
-            self._settle(fork)
-
-    def advance(self, p: int) -> None:
-        """Takes the steps of a process for which everything is there."""
-        self.pending[p] = False
-        events, unit, begun, word, out = self._events, self._unit, self.starts[p], self._took[p], self._gave[p]
-        stage, target, words, mine = events.stages[p], events.outputs[p], self._words[p], self._mine[p]
-        second_words, second_mine = self._second[p]
-        second, second_there = self._took_second[p], len(second_words)
-        cycles, back = stage.cycles * unit, stage.back * unit
-        delay, last = cycles + stage.latency * unit, cycles - unit
-        credits, given = self._gone[target], self._came[target]
-        waits = stage.depth is not None
-        room, there = len(credits) if waits else NO_LIMIT, min(map(len, words))
-        free = begun[-1] + cycles if begun else self._ready[p]
-        for does in stage.walk[len(begun) :]:
-            if out >= room or (does & READ and word >= there) or (does & READ_SECOND and second >= second_there):
-                break
-            if waits and (credit := credits[out] + back) > free:
-                free = credit
-            if does & READ:
-                for each in words:
-                    if each[word] > free:
-                        free = each[word]
-            if does & READ_SECOND and second_words[second] > free:
-                free = second_words[second]
-            begun.append(free)
-            if does & TAKE:
-                word += 1
-                for ends in mine:
-                    ends.append(free + last)
-            if does & TAKE_SECOND:
-                second += 1
-                second_mine.append(free + last)
-            if does & EMIT:
-                out += 1
-                given.append(free + delay)
-            free += cycles
-        if out > self._gave[p]:
-            self._gave[p] = out
-            self._wake(target)
-        if word > self._took[p] or second > self._took_second[p]:
-            self._took[p], self._took_second[p] = word, second
-            for channel in events.inputs[p]:
-                if channel in self._forks:
-                    self._wake(channel)
-                if (writer := events.writers[channel]) is not None:
-                    self.pending[writer] = True
-
-    def _wake(self, channel: int) -> None:
-        if channel in self._forks:
-            self._settle(channel)
-        for reader in self._events.readers[channel]:
-            self.pending[reader] = True
-
-    def _settle(self, fork: int) -> None:
-        """A fork is rid of a word when all readers have taken it, and shows the next one a cycle later."""
-        left, past, shown, came = self._gone[fork], self._events.kept(fork), self._shown[fork], self._came[fork]
-        for word in range(len(left) - past, min(map(len, self._taken[fork]))):
-            left.append(max(ends[word] for ends in self._taken[fork]))
-        for word in range(len(shown), min(len(came), len(left) - past + 1)):
-            shown.append(max(came[word], left[past + word - 1] + self._unit))
+            yield reader, int(_places(stage.walk, stage.marks(port)[1])[word]), stage.cycles + more, -frames
 
 
 @lru_cache(maxsize=1024)
-def _places(walk: bytes, what: int) -> list[int]:
+def _places(walk: bytes, what: int) -> np.ndarray:
     """The steps that do it."""
-    return [k for k, does in enumerate(walk) if does & what]
+    return np.flatnonzero(np.frombuffer(walk, np.uint8) & what)
 
 
 @lru_cache(maxsize=1024)
-def _before(walk: bytes, what: int) -> list[int]:
+def _before(walk: bytes, what: int) -> np.ndarray:
     """How many steps before each one do it."""
-    return list(accumulate((int(does & what > 0) for does in walk), initial=0))
+    does = np.frombuffer(walk, np.uint8) & what > 0
+    return np.cumsum(does) - does
+
+
+def _offsets(sizes: Sequence[int]) -> np.ndarray:
+    """Where each begins when they lie one behind the other, and where the last ends."""
+    return np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])

@@ -84,6 +84,13 @@ def stages(query: bytes, queries: int, keys: int, slices: int, cycles: int, late
     return store, Stage(walk.tobytes(), fifo_depth(between, latency + more), latency, cycles)
 
 
+def cycles(stages: Sequence[Stage]) -> int:
+    """Cycles a frame of the stages of either: where the store has room for one frame, it is filled after the other was read."""
+    busy = [stage.busy for stage in stages]
+    single = sum(b for stage, b in zip(stages, busy, strict=True) if stage.apart or (stage.port == 1 and stage.depth == 1))
+    return max(*busy, single)
+
+
 def fifo_depth(cycles: int, latency: int) -> int:
     """FifoDepth of both modules, which give a beat every so many cycles."""
     return 1 + (latency + cycles) // cycles
@@ -112,4 +119,4 @@ def slices(width: int, count: int) -> Cost:
 
 def store(y: IntType, width: int, count: int, narrow: bool = False) -> Cost:
     """eq_token_store of the tokens of y, in `count` slices of `width` bits."""
-    return _cost.stored(width, y.pixels * count) + (Cost() if narrow else slices(width, count))
+    return _cost.stored(width, y.pixels * count, 1 if narrow else 2) + (Cost() if narrow else slices(width, count))

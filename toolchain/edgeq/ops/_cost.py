@@ -203,9 +203,9 @@ def layer(
     return front + source + weights + dot + tail + fifo(given * y.width, max(4, 12 // interval + 2)) + CONTROL
 
 
-def stored(width: int, slices: int) -> Cost:
-    """eq_token_store of a frame of so many slices, in narrow beats; its counters are few beside the FIFO's control."""
-    words = 2 * slices
+def stored(width: int, slices: int, frames: int = 2) -> Cost:
+    """eq_token_store of frames of so many slices, in narrow beats; its counters are few beside the FIFO's control."""
+    words = frames * slices
     read = Cost(ff=width) if words <= LUT_RAM_DEPTH else Cost()
     return memory_cost(width, words) + read + Cost(lut=15, ff=15)
 

@@ -93,9 +93,14 @@ def layer(
     return *front, Stage(walk * patches, (deepest + 2 * cycles) // cycles + 1, latency, cycles)
 
 
-def stored(tokens: int, slices: int, port: int | None = None, of: int = 1) -> Stage:
-    """eq_token_store in narrow beats, a slice each, of frames of `of` tokens."""
-    return Stage(together(of * slices) * (tokens // of), depth=2, port=port)
+def stored(tokens: int, slices: int, port: int | None = None) -> Stage:
+    """eq_token_store in narrow beats, a slice each, of two tokens."""
+    return Stage(together(slices) * tokens, depth=2, port=port)
+
+
+def stored_frame(tokens: int, slices: int) -> Stage:
+    """The same of all tokens of one frame, of the second input."""
+    return Stage(together(tokens * slices), depth=1, port=1)
 
 
 def _tree(fold: Fold, rows: np.ndarray, groups: int, geometry: Window | None, post: int, patches: int) -> tuple[Stage, Stage]:

@@ -96,7 +96,7 @@ class AttentionScores(Op):
         cycles = slices if self.pairs else slices * k.pixels
         store, work = _attention.stages(query, q.pixels, k.pixels, slices, cycles, self._latency(fold, q, k))
         if fold.narrow:
-            return _schedule.stored(q.pixels, slices, port=0), _schedule.stored(k.pixels, slices, port=1, of=k.pixels), work
+            return _schedule.stored(q.pixels, slices, port=0), _schedule.stored_frame(k.pixels, slices), work
         return store, work
 
     def _slices(self, fold: Fold, q: IntType) -> int:
@@ -106,6 +106,9 @@ class AttentionScores(Op):
     def _latency(self, fold: Fold, q: IntType, k: IntType) -> int:
         """Latency of eq_attention_scores.sv."""
         return 3 + (0 if q.bipolar and k.bipolar else _schedule.sum_latency(self.simd(fold, q)))
+
+    def cycles(self, fold: Fold, *xs: IntType) -> int:
+        return _attention.cycles(self.schedule(fold, *xs))
 
     def folds(self, *xs: IntType) -> list[Fold]:
         size = xs[0].channels // self.heads

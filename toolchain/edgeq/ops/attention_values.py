@@ -94,7 +94,7 @@ class AttentionValues(Op):
         more = self._part_steps(fold, v)
         store, work = _attention.stages(query, p.shape[1], v.pixels, slices, slices, LATENCY, more)
         if fold.narrow:
-            store = _schedule.stored(v.pixels, slices, port=1, of=v.pixels)
+            store = _schedule.stored_frame(v.pixels, slices)
             return store, work, Stage(_schedule.parts(slices) * p.shape[1], NARROW_OUTPUTS, 1)
         return store, work
 
@@ -105,6 +105,9 @@ class AttentionValues(Op):
     def _slices(self, fold: Fold, v: IntType) -> int:
         """Cycles a beat of the map, in which a token is stored as well."""
         return v.channels // self.pe(fold, v) // (1 if fold.narrow else self.heads)
+
+    def cycles(self, fold: Fold, *xs: IntType) -> int:
+        return _attention.cycles(self.schedule(fold, *xs))
 
     def folds(self, *xs: IntType) -> list[Fold]:
         size = xs[1].channels // self.heads
