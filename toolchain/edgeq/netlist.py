@@ -47,7 +47,11 @@ class Function(NamedTuple):
 
     def init(self) -> int:
         """The LUT's contents, with the inversions of its inputs."""
-        return _init(self.values, sum(1 << i for i, b in enumerate(self.inputs) if b.inverted))
+        flip = 0
+        for i, bit in enumerate(self.inputs):
+            if bit.inverted:
+                flip |= 1 << i
+        return _init(self.values, flip)
 
     def wire(self) -> Bit | int | None:
         """The constant or signal that it is, as it comes; None where it takes a LUT."""

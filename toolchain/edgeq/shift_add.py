@@ -261,7 +261,7 @@ class _Search:
         self.depth[new] = max(self.depth[a], self.depth[b]) + 1
         self.parts.append(((a, 0, 1), (b, d, sign)))
         self.ranges.append((low, high))
-        self._update(np.unique([a, b, new]))
+        self._update(np.array(sorted({a, b, new})))
         return True
 
     def rows(self) -> list[list[Term]]:
