@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """No search for cycles within it: to go through the 100,000 objects of a netlist, which has none, takes a fifth of its time."""
+    """No search for cycles within it: a netlist has none, and to go through its 100,000 objects takes a fifth of its time."""
     was = gc.isenabled()
     gc.disable()
     try:

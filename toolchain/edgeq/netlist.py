@@ -330,9 +330,9 @@ class Netlist:
             for bit in bits:
                 if isinstance(bit, int):
                     continue
-                known = found.get(bit.name)
-                if known is None or known[1] < stage:
-                    found[bit.name] = bit.stage, stage
+                name, made, _, _ = bit
+                if name not in found or found[name][1] < stage:
+                    found[name] = made, stage
         return found
 
 

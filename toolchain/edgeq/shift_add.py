@@ -304,7 +304,7 @@ class _Build:
         ends = weight * inputs.lo, weight * inputs.hi
         low, high = np.minimum(*ends).sum(axis=1) + constant, np.maximum(*ends).sum(axis=1) + constant
         self.outputs = [self.output(c, int(constant[c]), int(low[c]), int(high[c])) for c in range(len(weight))]
-        last = max((b.stage for word in self.outputs for b in word if isinstance(b, Bit)), default=0)
+        last = max([cell.stage for cell in net.cells] + [block.stage for block in net.blocks], default=0)
         self.latency = last + (isinstance(tail, Sums) and tail.registered)
 
     def node(self, n: int) -> _Number:
