@@ -146,6 +146,14 @@ _Found = tuple[int, _Move | None]
 """The least cost of some columns, and the lowest one's move."""
 
 
+class _Sums(NamedTuple):
+    """What is added, and what is known of columns j and up, by the bits in the lowest two and the state before them."""
+
+    heights: tuple[int, ...]
+    constant: int
+    known: list[dict[tuple[int, int, _State], _Found]]
+
+
 class _Solver:
     """The search, column by column; kept, since sums of different sizes meet in the same columns."""
 
@@ -158,32 +166,32 @@ class _Solver:
     def solve(self, heights: tuple[int, ...], constant: int) -> tuple[int, tuple[Column, ...]]:
         """Cost and columns."""
         width, heights = len(heights), (*heights, 0, 0)
-        known = [self.known.setdefault((heights[j + 2 :], constant >> j), {}) for j in range(width)]
-
-        def found(j: int, here: int, above: int, state: _State) -> _Found:
-            """For columns j and up, with `here` bits in this one and `above` in the next."""
-            if (best := known[j].get((here, above, state))) is not None:
-                return best
-            best = _NEVER, None
-            for move in self.moves(here, min(above, 1), min(width - 1 - j, 2), constant >> j & 1, state):
-                cost, up1, up2, after, _, _ = move
-                if cost < best[0] and j + 1 < width:
-                    cost += found(j + 1, above + up1, heights[j + 2] + up2, after)[0]
-                if cost < best[0]:
-                    best = cost, move
-            known[j][here, above, state] = best
-            return best
-
+        sums = _Sums(heights, constant, [self.known.setdefault((heights[j + 2 :], constant >> j), {}) for j in range(width)])
         here, above, state = heights[0], heights[1], _State()
-        total, move = found(0, here, above, state)
+        total, _ = self.least(sums, 0, here, above, state)
         columns = []
         for j in range(width):
-            _, move = found(j, here, above, state)
+            _, move = self.least(sums, j, here, above, state)
             if move is None:
                 break
             columns.append(move.chain._replace(counters=move.counters))
             here, above, state = above + move.up1, heights[j + 2] + move.up2, move.after
         return total, tuple(columns)
+
+    def least(self, sums: _Sums, j: int, here: int, above: int, state: _State) -> _Found:
+        """For columns j and up, with `here` bits in this one and `above` in the next."""
+        heights, constant, known = sums
+        if (best := known[j].get((here, above, state))) is not None:
+            return best
+        best, top = (_NEVER, None), len(known) - 1 - j
+        for move in self.moves(here, min(above, 1), min(top, 2), constant >> j & 1, state):
+            cost, up1, up2, after, _, _ = move
+            if cost < best[0] and top:
+                cost += self.least(sums, j + 1, above + up1, heights[j + 2] + up2, after)[0]
+            if cost < best[0]:
+                best = cost, move
+        known[j][here, above, state] = best
+        return best
 
     def moves(self, here: int, above: int, top: int, one: int, state: _State) -> list[_Move]:
         """For a column of `here` bits, of those that leave the same the first of the cheapest. `above` 1, `top` 2: or more."""
