@@ -1,17 +1,19 @@
 """The unrolled jet tagger (16-64-32-32-5, 6-bit weights and activations, 16-bit input) by edgeq and by da4ml.
 
 LUT, registers and LUT levels by the same Yosys, or with --no-yosys LUT as each generator counts its own; cycles of latency;
-processor seconds from the network to Verilog; samples a second of the Verilog in one harness, compiled by the same Verilator with
-the same flags. Both designs take a sample a cycle, without DSP. da4ml (0.6) rounds half up only, so both compute that; edgeq also
-as the model says, half to even.
+processor and wall seconds from the network to Verilog; samples a second of the Verilog in one harness, compiled by the same
+Verilator with the same flags. Both designs take a sample a cycle, without DSP. da4ml (0.6) rounds half up only, so both compute
+that; edgeq also as the model says, half to even.
 """
 
 from __future__ import annotations
 
-import os
+import multiprocessing
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,18 +71,18 @@ class Measured:
     cost: Cost
     levels: int | None
     latency: int
-    to_verilog: float
     y: np.ndarray
     expected: np.ndarray
     engine: VerilatorEngine
-    rates: list[float]
 
-    def row(self) -> dict[str, Any]:
+    def row(self, seconds: list[tuple[float, float]], rates: list[float]) -> dict[str, Any]:
+        """seconds: processor and wall, to Verilog. rates: samples a second, simulated."""
+        processor, wall = map(min, zip(*seconds, strict=True))
         return {
             "design": self.name, "LUT": int(self.cost.lut), "FF": int(self.cost.ff), "DSP": int(self.cost.dsp),
             "LUT levels": self.levels if self.levels is not None else "", "latency": self.latency,
-            "to Verilog s": self.to_verilog,
-            "simulated samples/s": sum(self.rates) / len(self.rates),
+            "to Verilog s": processor, "wall s": wall,
+            "simulated samples/s": sum(rates) / len(rates),
             "differing": f"{np.count_nonzero(self.y != self.expected):,}/{self.expected.size:,}",
         }  # fmt: skip
 
@@ -96,25 +98,35 @@ def half_up(graph: Graph) -> Graph:
     return replace(graph, nodes=[replace(node, op=rounded(node.op)) for node in graph.nodes])
 
 
-def seconds_of(make: Callable[[], Any]) -> tuple[Any, float]:
-    """A result, and the processor time of this process that it took."""
-    before = os.times()
-    made = make()
-    after = os.times()
-    return made, after.user + after.system - before.user - before.system
+def seconds_of(make: Callable[[Path], object], folder: Path) -> tuple[float, float]:
+    """Processor time, of all threads, and wall time to make a design in a fork of this process, with its empty caches."""
+    context = multiprocessing.get_context("fork")
+    found = context.SimpleQueue()
+
+    def child() -> None:
+        start = time.perf_counter(), time.process_time()
+        make(folder)
+        found.put((time.process_time() - start[1], time.perf_counter() - start[0]))
+
+    process = context.Process(target=child)
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise click.ClickException("a design could not be built")
+    return found.get()
+
+
+def edgeq_made(graph: Graph, levels: int, folder: Path) -> tuple[Graph, rtl.Design]:
+    """Fully unrolled."""
+    built = hardware_passes(graph)
+    types = built.types()
+    folds = {n.name: replace(n.op.folds(types[n.inputs[0]])[-1], max_lut_levels=levels) for n in built.nodes}
+    assert {fold.mode for fold in folds.values()} <= {"unrolled", Fold().mode}
+    return built, rtl.lower(built, folds, folder)
 
 
 def edgeq(graph: Graph, name: str, levels: int, x: np.ndarray, folder: Path, yosys: bool) -> Measured:
-    """Fully unrolled."""
-
-    def make() -> tuple[Graph, rtl.Design]:
-        built = hardware_passes(graph)
-        types = built.types()
-        folds = {n.name: replace(n.op.folds(types[n.inputs[0]])[-1], max_lut_levels=levels) for n in built.nodes}
-        assert {fold.mode for fold in folds.values()} <= {"unrolled", Fold().mode}
-        return built, rtl.lower(built, folds, folder)
-
-    (built, design), took = seconds_of(make)
+    built, design = edgeq_made(graph, levels, folder)
     files = [folder / line for line in (folder / FILE_LIST).read_text().split()]
     engine = VerilatorEngine(folder, built.input_type, built.types()[built.output])
     y = engine.run(x)
@@ -122,32 +134,33 @@ def edgeq(graph: Graph, name: str, levels: int, x: np.ndarray, folder: Path, yos
     cost, most = Cost(lut=sum(instance.notes.get("luts", 0) for instance in design.instances.values())), None
     if yosys:
         cost, most = (how(files, TOP, {}, cwd=folder, seconds=YOSYS_SECONDS) for how in (estimate, lut_levels))
-    return Measured(name, cost, most, latency, took, y, ReferenceEngine(graph).run(x), engine, [])
+    return Measured(name, cost, most, latency, y, ReferenceEngine(graph).run(x), engine)
+
+
+def da4ml_made(graph: Graph, cutoff: float, folder: Path) -> tuple[RTLModel, Any]:
+    """Traced with the weights, offsets and shifts of the integer graph. cutoff: additions between two registers."""
+    size = graph.input_type.channels
+    given = FixedVariableArrayInput((size,))
+    v = given.quantize(*(np.full(size, n) for n in (1, graph.input_type.width - 1, 0)))
+    for node in graph.nodes:
+        op = node.op
+        if isinstance(op, Mac):
+            v = v @ op.weight.T.astype(float)
+        elif isinstance(op, Requantize) and op.rounding == "floor" and op.lo == 0 and op.hi & (op.hi + 1) == 0:
+            scaled = (v * op.multiplier.astype(float) + op.offset.astype(float)) * 2.0**-op.shift
+            widths = (np.full(len(v), n) for n in (0, op.hi.bit_length(), 0))
+            v = scaled.relu().quantize(*widths, "SAT", "TRN")
+        else:
+            raise click.ClickException(f"{node.name}, a {op.kind()}, has no form in da4ml here")
+    traced = comb_trace(given, v)
+    model = RTLModel(traced, NAME, folder, flavor="verilog", latency_cutoff=cutoff)
+    model.write()
+    return model, traced
 
 
 def da4ml(graph: Graph, name: str, cutoff: float, x: np.ndarray, folder: Path, yosys: bool) -> Measured:
-    """Traced with the weights, offsets and shifts of the integer graph. cutoff: additions between two registers."""
     size, types = graph.input_type.channels, graph.types()
-
-    def make() -> tuple[RTLModel, Any]:
-        given = FixedVariableArrayInput((size,))
-        v = given.quantize(*(np.full(size, n) for n in (1, graph.input_type.width - 1, 0)))
-        for node in graph.nodes:
-            op = node.op
-            if isinstance(op, Mac):
-                v = v @ op.weight.T.astype(float)
-            elif isinstance(op, Requantize) and op.rounding == "floor" and op.lo == 0 and op.hi & (op.hi + 1) == 0:
-                scaled = (v * op.multiplier.astype(float) + op.offset.astype(float)) * 2.0**-op.shift
-                widths = (np.full(len(v), n) for n in (0, op.hi.bit_length(), 0))
-                v = scaled.relu().quantize(*widths, "SAT", "TRN")
-            else:
-                raise click.ClickException(f"{node.name}, a {op.kind()}, has no form in da4ml here")
-        traced = comb_trace(given, v)
-        model = RTLModel(traced, NAME, folder, flavor="verilog", latency_cutoff=cutoff)
-        model.write()
-        return model, traced
-
-    (model, traced), took = seconds_of(make)
+    model, traced = da4ml_made(graph, cutoff, folder)
     expected = ReferenceEngine(graph).run(x)
     if np.any(traced.predict(x.astype(float)) != expected):
         raise click.ClickException("da4ml's trace computes other integers")
@@ -166,7 +179,7 @@ def da4ml(graph: Graph, name: str, cutoff: float, x: np.ndarray, folder: Path, y
     cost, most = Cost(lut=traced.cost), None
     if yosys:
         cost, most = (how(bare, NAME, {}, seconds=YOSYS_SECONDS) for how in (estimate, lut_levels))
-    return Measured(name, cost, most, latency, took, y, expected, engine, [])
+    return Measured(name, cost, most, latency, y, expected, engine)
 
 
 @click.command()
@@ -179,7 +192,7 @@ def da4ml(graph: Graph, name: str, cutoff: float, x: np.ndarray, folder: Path, y
 )
 @click.option("--yosys/--no-yosys", default=True, show_default=True, help="Count LUTs, or take each generator's own count.")
 @click.option("--samples", default=20000, show_default=True, help="Samples that each simulation computes.")
-@click.option("--repeat", default=5, show_default=True, type=click.IntRange(1), help="Simulations of each, taking turns.")
+@click.option("--repeat", default=5, show_default=True, type=click.IntRange(1), help="Builds and simulations of each, in turns.")
 @click.option("--seed", default=0, show_default=True, help="Of the samples.")
 @json_option
 def main(
@@ -193,23 +206,29 @@ def main(
     products = sum(
         np.count_nonzero(n.op.weight.astype(int) & np.abs(n.op.weight) - 1) for n in graph.nodes if isinstance(n.op, Mac)
     )
+    makes: list[Callable[[Path], object]] = [partial(edgeq_made, up, levels), partial(edgeq_made, graph, levels)]
+    if peer:
+        makes += [partial(da4ml_made, up, float(c)) for c in cutoffs.split(",")]
     with tempfile.TemporaryDirectory() as scratch:
+        # Before this process has OpenMP threads, which a fork would wait for.
+        turns = [[seconds_of(make, Path(scratch, f"{turn}_{i}")) for i, make in enumerate(makes)] for turn in range(repeat)]
         made = [edgeq(up, "edgeq", levels, x, Path(scratch, "up"), yosys)]
         made.append(edgeq(graph, "edgeq, half to even", levels, x, Path(scratch, "even"), yosys))
         if peer:
             made += [da4ml(up, f"da4ml, cutoff {c}", float(c), x, Path(scratch, f"da4ml{c}"), yosys) for c in cutoffs.split(",")]
+        rates: list[list[float]] = [[] for _ in made]
         for _ in range(repeat):
-            for design in made:
+            for design, own in zip(made, rates, strict=True):
                 design.engine.run(x)
-                design.rates.append(design.engine.frames_per_second)
+                own.append(design.engine.frames_per_second)
         show(
             f"{model.stem}, unrolled: edgeq and da4ml 0.6",
-            [design.row() for design in made],
+            [design.row(*measured) for design, *measured in zip(made, zip(*turns, strict=True), rates, strict=True)],
             json_file,
             samples=samples,
             seed=seed,
             kind="LUT, FF, DSP and levels estimated (Yosys synth_xilinx xcup), latency and samples/s simulated, seconds measured",
-            seconds="of processor time, once, from empty caches",
+            seconds=f"of the processor (all threads), and wall; each the least of {repeat} builds from empty caches, in turns",
             hls4ml=f"would instantiate {products:,} constant multiplications by neither 0 nor a power of two",
         )
     if any(np.any(design.y != design.expected) for design in made):

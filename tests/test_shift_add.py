@@ -122,6 +122,17 @@ def test_the_lut_form_gives_the_exact_results(
     assert np.array_equal(seen(Text(found, code, None), tail), expected_of(x @ weight.T + constant, tail))
 
 
+def test_outputs_that_are_always_clipped() -> None:
+    """Sums that nothing reads are made all the same, in stages of their own."""
+    inputs, bits = inputs_of([(0, 63)] * 20)
+    weight = np.random.default_rng(0).integers(-9, 10, (3, 20))
+    tail = Rescale(np.ones(3, np.int64), np.array([1 << 20, -1 << 20, 1 << 20]), 0, False, 2, 12, 4)
+    constant = np.zeros(3, np.int64)
+    found = shift_add_sv("layer", weight, constant, inputs, (tuple(range(20)),), tail, {"x_i": bits}, max_lut_levels=2)
+    _, code = frames(inputs, 0)
+    assert np.array_equal(seen(Text(found, code, None), tail), [[12, 2, 12]] * len(code))
+
+
 def test_digits_are_canonical_and_few() -> None:
     values = np.arange(-300, 300)
     found = digit_planes(values)

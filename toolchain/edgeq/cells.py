@@ -54,9 +54,8 @@ class Family:
         if len(names) == 1:
             n = len(inputs)
             return [f"  LUT{n} #({1 << n}'h{init:x}) u_{names[0]} ({', '.join([names[0], *inputs])});"]
-        tied = [*inputs, *["1'b0"] * (PAIR_INPUTS - len(inputs)), "1'b1"]
-        ports = ", ".join(f".I{i}({name})" for i, name in enumerate(tied))
-        return [f"  LUT6_2 #(64'h{init:x}) u_{names[0]} (.O6({names[0]}), .O5({names[1]}), {ports});"]
+        tied = *inputs, *["1'b0"] * (PAIR_INPUTS - len(inputs)), "1'b1"
+        return [f"  LUT6_2 #(64'h{init:x}) u_{names[0]} (.O6({names[0]}), .O5({names[1]}), {_PORTS % tied});"]
 
     def chain(self, index: int, enter: str, linked: bool, di: Sequence[str], s: Sequence[str]) -> list[str]:
         """A block, lowest position first. enter: its carry in; linked: the carry out of another block's last position."""
@@ -95,6 +94,7 @@ class Family:
         return text + [f"  assign {co[k]} = {o[k + 1]} ^ {s[k + 1]};" for k in range(len(s) - 1)]
 
 
+_PORTS = ", ".join(f".I{i}(%s)" for i in range(PAIR_INPUTS + 1))
 _ALL = (Family("xcup", 8), Family("xc7", 8, feeds=True, macros=("EQ_LUT6", "EQ_XC7")), Family("ecp5", 0, deep_lut_ram=False))
 FAMILIES = {family.name: family for family in _ALL}
 

@@ -112,9 +112,8 @@ def plan(
     `Counter` and the forms of `Column`, but for columns of many bits, of which counters leave at most 12. search: "small" and
     "fast" try two groups of counters a column (`_few_counters`), for many bits in many columns.
     """
-    width = len(heights)
-    constant %= 1 << width
-    cost, columns = _solver(width, word, compare, ternary, search).solve(heights, constant)
+    constant %= 1 << len(heights)
+    cost, columns = _solver(word, compare, ternary, search).solve(heights, constant)
     if cost >= _NEVER and search != "exact":
         return plan(heights, constant, word, compare, ternary)
     if cost >= _NEVER:
@@ -123,53 +122,101 @@ def plan(
     return Plan(cost, cost / _LUT, 3 if wired else 2, constant, compare, columns)
 
 
-@lru_cache(maxsize=256)
-def _solver(width: int, word: bool, compare: bool, ternary: bool, search: Search) -> _Solver:
-    return _Solver(width, word, compare, ternary, search)
+@cache
+def _solver(word: bool, compare: bool, ternary: bool, search: Search) -> _Solver:
+    return _Solver(word, compare, ternary, search)
 
 
-_Found = tuple[int, tuple[Column, ...]]
+_Way = tuple[int, Column, _State]
+"""Of the chain through a column: its cost, and what it leaves for the next."""
+
+
+class _Move(NamedTuple):
+    """What happens to one column. up1, up2: bits more in the next two."""
+
+    cost: int
+    up1: int
+    up2: int
+    after: _State
+    counters: tuple[Counter, ...]
+    chain: Column
+
+
+_Found = tuple[int, _Move | None]
+"""The least cost of some columns, and the lowest one's move."""
+
+
+class _Sums(NamedTuple):
+    """What is added, and what is known of columns j and up, by the bits in the lowest two and the state before them."""
+
+    heights: tuple[int, ...]
+    constant: int
+    known: list[dict[tuple[int, int, _State], _Found]]
 
 
 class _Solver:
     """The search, column by column; kept, since sums of different sizes meet in the same columns."""
 
-    def __init__(self, width: int, word: bool, compare: bool, ternary: bool, search: Search) -> None:
-        self.width, self.word, self.compare, self.ternary = width, word, compare, ternary
-        self.search = search
-        self.known: dict[tuple[object, ...], _Found] = {}
+    def __init__(self, word: bool, compare: bool, ternary: bool, search: Search) -> None:
+        self.word, self.compare, self.ternary, self.search = word, compare, ternary, search
+        self.known: dict[tuple[tuple[int, ...], int], dict[tuple[int, int, _State], _Found]] = {}
+        self.known_moves: dict[tuple[int, int, int, int, _State], list[_Move]] = {}
+        self.known_ways: dict[tuple[_State, int, int, int], list[_Way]] = {}
 
-    def solve(self, heights: tuple[int, ...], constant: int) -> _Found:
+    def solve(self, heights: tuple[int, ...], constant: int) -> tuple[int, tuple[Column, ...]]:
         """Cost and columns."""
-        return self.column(0, (*heights, 0), 0, 0, constant, _State())
+        width, heights = len(heights), (*heights, 0, 0)
+        sums = _Sums(heights, constant, [self.known.setdefault((heights[j + 2 :], constant >> j), {}) for j in range(width)])
+        here, above, state = heights[0], heights[1], _State()
+        total, _ = self.least(sums, 0, here, above, state)
+        columns = []
+        for j in range(width):
+            _, move = self.least(sums, j, here, above, state)
+            if move is None:
+                break
+            columns.append(move.chain._replace(counters=move.counters))
+            here, above, state = above + move.up1, heights[j + 2] + move.up2, move.after
+        return total, tuple(columns)
 
-    def column(self, j: int, heights: tuple[int, ...], here: int, above: int, rest: int, state: _State) -> _Found:
-        """Columns j and up. heights: of these columns; here, above: carries into column j and the next; rest: the constant."""
-        if j == self.width:
-            return 0, ()
-        key = (j, heights, here, above, rest, state)
-        if (found := self.known.get(key)) is not None:
-            return found
-        top = self.width - 1 - j
-        best: _Found = (_NEVER, ())
-        options: dict[int, list[tuple[int, Column, _State]]] = {}
-        sizes = heights[0] + here, min(heights[1] + above, 1), min(top, 2)
-        every = _counters(*sizes) if self.search == "exact" else _few_counters(self.search, *sizes, rest & 1)
-        for counters, left, taken, up1, up2 in every:
-            used = sum(c.luts * _LUT + c.chained * _CHAIN for c in counters)
-            if left not in options:
-                options[left] = list(self.positions(state, left, rest & 1, top))
-            for cost, column, after in options[left]:
-                cost += used
-                if cost >= best[0]:
-                    continue
-                rest_cost, columns = self.column(j + 1, heights[1:], above + up1 + column.up - taken, up2, rest >> 1, after)
-                if cost + rest_cost < best[0]:
-                    best = cost + rest_cost, (column._replace(counters=counters), *columns)
-        self.known[key] = best
+    def least(self, sums: _Sums, j: int, here: int, above: int, state: _State) -> _Found:
+        """For columns j and up, with `here` bits in this one and `above` in the next."""
+        heights, constant, known = sums
+        if (best := known[j].get((here, above, state))) is not None:
+            return best
+        best, top = (_NEVER, None), len(known) - 1 - j
+        for move in self.moves(here, min(above, 1), min(top, 2), constant >> j & 1, state):
+            cost, up1, up2, after, _, _ = move
+            if cost < best[0] and top:
+                cost += self.least(sums, j + 1, above + up1, heights[j + 2] + up2, after)[0]
+            if cost < best[0]:
+                best = cost, move
+        known[j][here, above, state] = best
         return best
 
-    def positions(self, state: _State, bits: int, one: int, top: int) -> Iterator[tuple[int, Column, _State]]:
+    def moves(self, here: int, above: int, top: int, one: int, state: _State) -> list[_Move]:
+        """For a column of `here` bits, of those that leave the same the first of the cheapest. `above` 1, `top` 2: or more."""
+        key = here, above, top, one, state
+        if (found := self.known_moves.get(key)) is not None:
+            return found
+        every = _counters(here, above, top) if self.search == "exact" else _few_counters(self.search, here, above, top, one)
+        best: dict[tuple[int, int, _State], _Move] = {}
+        for counters, left, taken, up1, up2 in every:
+            used = sum(c.luts * _LUT + c.chained * _CHAIN for c in counters)
+            for cost, chain, after in self.ways(state, left, one, top):
+                leaves = up1 + chain.up - taken, up2, after
+                if leaves not in best or used + cost < best[leaves].cost:
+                    best.pop(leaves, None)  # of equal costs the first one counts, in this order
+                    best[leaves] = _Move(used + cost, *leaves, counters, chain)
+        return self.known_moves.setdefault(key, list(best.values()))
+
+    def ways(self, state: _State, bits: int, one: int, top: int) -> list[_Way]:
+        """As `positions`."""
+        key = state, bits, one, top
+        if (found := self.known_ways.get(key)) is None:
+            found = self.known_ways[key] = list(self.positions(*key))
+        return found
+
+    def positions(self, state: _State, bits: int, one: int, top: int) -> Iterator[_Way]:
         """Ways of the chain through a column that has `bits` bits beside the word's, and perhaps a constant 1."""
         bits += self.word
         step = self.compared if self.compare else self.summed
@@ -190,7 +237,7 @@ class _Solver:
         if one:
             yield from step(_State(True), bits, 0, top, "one")
 
-    def summed(self, state: _State, bits: int, one: int, top: int, carry_in: CarryIn) -> Iterator[tuple[int, Column, _State]]:
+    def summed(self, state: _State, bits: int, one: int, top: int, carry_in: CarryIn) -> Iterator[_Way]:
         """A position of an adder. The bits are an odd number, whose pairs pass on, and one more; or one more alone."""
         _, most, read, _ = state
         wire = read < 0
@@ -214,7 +261,7 @@ class _Solver:
             if wire and self.ternary:
                 yield _LUT, column._replace(passes="wire"), _State(True, 1, -1)
 
-    def compared(self, state: _State, bits: int, one: int, top: int, carry_in: CarryIn) -> Iterator[tuple[int, Column, _State]]:
+    def compared(self, state: _State, bits: int, one: int, top: int, carry_in: CarryIn) -> Iterator[_Way]:
         """A position of an adder of which only the carry is wanted, or a column of a position of a comparison."""
         _, most, inputs, columns = state
         if columns:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, lru_cache
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -46,7 +47,11 @@ class Function(NamedTuple):
 
     def init(self) -> int:
         """The LUT's contents, with the inversions of its inputs."""
-        return _init(self.values, sum(1 << i for i, b in enumerate(self.inputs) if b.inverted))
+        flip = 0
+        for i, bit in enumerate(self.inputs):
+            if bit.inverted:
+                flip |= 1 << i
+        return _init(self.values, flip)
 
     def wire(self) -> Bit | int | None:
         """The constant or signal that it is, as it comes; None where it takes a LUT."""
@@ -110,7 +115,7 @@ def _position(
 
 
 class _Lut(NamedTuple):
-    """A LUTn, or with a second output of the function `low` a LUT6_2."""
+    """A LUTn, or with a second output a LUT6_2. inputs: read as they come, also where they are called inverted."""
 
     stage: int
     names: tuple[str, ...]
@@ -155,7 +160,7 @@ class Netlist:
         ready = [f.wire() for f in functions]
         built = [f for f, wire in zip(functions, ready, strict=True) if wire is None]
         if len(built) == 2:
-            inputs = tuple({b.name: _plain(b) for f in built for b in f.inputs}.values())
+            inputs = tuple({b.name: b for f in built for b in f.inputs}.values())
             if len(inputs) <= PAIR_INPUTS:
                 where = {b.name: i for i, b in enumerate(inputs)}
                 high, low = (_spread(f.init(), tuple(where[b.name] for b in f.inputs)) for f in built)
@@ -165,29 +170,25 @@ class Netlist:
                 return [Bit(name, stage, t) for name, t in zip(names, times, strict=True)]
         return [self._one(f, time) if wire is None else wire for f, wire in zip(functions, ready, strict=True)]
 
-    def pair(self, stage: int, inputs: tuple[Bit, ...], init: int) -> tuple[str, ...]:
-        """A LUT6_2 of at most five inputs, read as they come: the names of O6 and O5."""
-        names = self._names(2)
+    def pair(self, stage: int, inputs: tuple[Bit, ...], init: int) -> tuple[str, str]:
+        """A LUT6_2 of at most five inputs: the names of O6 and O5."""
+        names = f"p{len(self.cells)}", f"g{len(self.cells)}"
         self.cells.append(_Lut(stage, names, inputs, init))
         return names
 
     def _one(self, f: Function, time: int) -> Bit:
-        raw = tuple(map(_plain, f.inputs))
-        time = max(time, *(b.time for b in raw))
-        key = (tuple(b.name for b in raw), f.init())
+        time = max(time, *[b.time for b in f.inputs])
+        key = tuple([b.name for b in f.inputs]), f.init()
         if (made := self._made.get(key)) is None or made.time > time + 1:
             stage = time // self.levels
-            made = self._made[key] = Bit(self.single(stage, raw, f.init()), stage, time + 1)
+            made = self._made[key] = Bit(self.single(stage, f.inputs, key[1]), stage, time + 1)
         return made
 
     def single(self, stage: int, inputs: tuple[Bit, ...], init: int) -> str:
-        """A LUT of these inputs, read as they come: the name of its output."""
-        names = self._names(1)
-        self.cells.append(_Lut(stage, names, inputs, init))
-        return names[0]
-
-    def _names(self, count: int) -> tuple[str, ...]:
-        return (f"p{len(self.cells)}", f"g{len(self.cells)}")[:count]
+        """A LUT of these inputs: the name of its output."""
+        name = f"p{len(self.cells)}"
+        self.cells.append(_Lut(stage, (name,), inputs, init))
+        return name
 
     def function(self, inputs: tuple[Bit, ...], values: np.ndarray) -> Bit | int:
         """A function of any number of signals: multiplexers of LUTs. values: bool [2^inputs]."""
@@ -197,21 +198,16 @@ class Netlist:
             return self.lut(Function(used, reduced))
         halves = np.frombuffer(reduced, np.uint8).reshape(2, -1)
         low, high = (self.function(used[:-1], half) for half in halves)
-        return self.sum_bit([low, high, used[-1]], lambda a, b, s: b if s else a)
+        return self.sum_bit([low, high, used[-1]], _chosen)
 
     def sum_bit(self, inputs: Sequence[Bit | int], rule: Callable[..., int]) -> Bit | int:
-        """A LUT of signals and constants by a rule on their values."""
+        """A LUT of signals and constants, as `rule`."""
         return self.lut(self.rule(inputs, rule))
 
     def rule(self, inputs: Sequence[Bit | int], rule: Callable[..., int]) -> Function:
-        """The function of signals and constants that a rule on their values gives."""
-        bits = tuple(b for b in inputs if isinstance(b, Bit))
-        values = []
-        for index in range(1 << len(bits)):
-            each = iter(range(len(bits)))
-            values.append(rule(*(index >> next(each) & 1 if isinstance(b, Bit) else b for b in inputs)))
-        support, reduced = _reduced(np.array(values, bool))
-        return Function(tuple(bits[i] for i in support), reduced)
+        """The function of signals and constants that a rule on their values gives: one that stays, for its tables are kept."""
+        table = _rule_table(rule, tuple([None if isinstance(b, Bit) else b for b in inputs]))
+        return _function(table, [b for b in inputs if isinstance(b, Bit)])
 
     # sums
 
@@ -234,112 +230,125 @@ class Netlist:
         """The first moment from `time` on when so many levels fit before the next register."""
         return _fit(time, levels, self.levels)
 
-    def chain(self, time: int, carry_in: Bit | int, positions: Sequence[tuple[Bit | int, Bit | int]], levels: int) -> list[_Pins]:
-        """A carry chain of (S, DI) whose LUTs start at `time`: O and the carry out of each position."""
+    def chain(
+        self, time: int, carry_in: Bit | int, positions: Sequence[tuple[Bit | int, Bit | int]], levels: int
+    ) -> tuple[list[Bit], Bit]:
+        """A carry chain of (S, DI) whose LUTs start at `time`: O of each position, and the last one's carry out."""
         stage, ready = time // self.levels, time + levels
-        pins: list[_Pins] = []
+        blocks, output = self.blocks, self.family.output
         count, size = len(positions), self.family.block or len(positions)
-        index = next((i for i in self._open.get(time, ()) if len(self.blocks[i].s) + 1 + count <= size), -1)
+        open_blocks = self._open.setdefault(time, [])
+        index = next((i for i in open_blocks if len(blocks[i].s) + 1 + count <= size), -1)
         if index < 0 and self.family.feeds and isinstance(carry_in, Bit):
-            index = len(self.blocks)
-            self.blocks.append(_Block(stage, 0, [carry_in], [0]))
+            index = len(blocks)
+            blocks.append(_Block(stage, 0, [carry_in], [0]))
         elif index >= 0:
-            block = self.blocks[index]
-            block.s.append(0)
-            block.di.append(carry_in)
-        for n, (s, di) in enumerate(positions):
-            if index < 0 or len(self.blocks[index].s) == size:
-                index = len(self.blocks)
-                self.blocks.append(_Block(stage, pins[-1].carry if n else carry_in, [], [], n > 0))
-            block = self.blocks[index]
-            at = len(block.s)
+            blocks[index].s.append(0)
+            blocks[index].di.append(carry_in)
+        sums: list[Bit] = []
+        enter = carry_in
+        for s, di in positions:
+            if index < 0 or len(blocks[index].s) == size:
+                if sums:
+                    enter = Bit(output("co", index, size - 1), stage, ready)
+                index = len(blocks)
+                blocks.append(_Block(stage, enter, [], [], bool(sums)))
+            block = blocks[index]
+            sums.append(Bit(output("o", index, len(block.s)), stage, ready))
             block.s.append(s)
             block.di.append(di)
-            pins.append(_Pins(*(Bit(self.family.output(pin, index, at), stage, ready) for pin in ("o", "co"))))
-        open_blocks = self._open.setdefault(time, [])
+        used = len(blocks[index].s)
         if index in open_blocks:
             open_blocks.remove(index)
-        if len(self.blocks[index].s) + 1 + 2 <= size:  # room for a counter
+        if used + 1 + 2 <= size:  # room for a counter
             open_blocks.append(index)
-        return pins
+        return sums, Bit(output("co", index, used - 1), stage, ready)
 
     # text
 
     def text(self, latency: int, outputs: Sequence[tuple[str, Word]], masked: bool) -> tuple[list[str], int, int]:
         """The body of a module, its LUTs and its registers in bits. outputs: what is assigned after the last register."""
-        lives = self._lives(latency, outputs)
-        stages: list[dict[str, int]] = [{} for _ in range(latency + 1)]
-        for name, (made, last) in lives.items():
+        held: list[dict[str, str]] = [{} for _ in range(latency + 1)]  # the register of each signal that a stage holds
+        for name, (made, last) in self._lives(latency, outputs).items():
             for stage in range(made + 1, last + 1):
-                stages[stage][name] = len(stages[stage])
+                held[stage][name] = f"s{stage}_{len(held[stage])}_q"
         inverters: set[str] = set()
 
-        def read(bit: Bit | int, stage: int) -> str:
-            if isinstance(bit, int):
-                return f"1'b{bit}"
-            there = bit.name if lives[bit.name][0] == stage else f"s{stage}_{stages[stage][bit.name]}_q"
-            if bit.inverted:
-                inverters.add(there)
-                return f"~{there}"
-            return there
+        def read(bits: Iterable[Bit | int], registers: dict[str, str]) -> list[str]:
+            found = []
+            for bit in bits:
+                if isinstance(bit, int):
+                    found.append(f"1'b{bit}")
+                    continue
+                name = registers.get(bit.name, bit.name)
+                if bit.inverted:
+                    inverters.add(name)
+                    name = f"~{name}"
+                found.append(name)
+            return found
 
-        cells: list[list[_Lut]] = [[] for _ in stages]
+        cells: list[list[_Lut]] = [[] for _ in held]
         for cell in self.cells:
             cells[cell.stage].append(cell)
-        blocks: list[list[tuple[int, _Block]]] = [[] for _ in stages]
+        blocks: list[list[tuple[int, _Block]]] = [[] for _ in held]
         for index, block in enumerate(self.blocks):
             blocks[block.stage].append((index, block))
-        said: list[list[str]] = [[] for _ in stages]
+        said: list[list[str]] = [[] for _ in held]
         for stage, note in self.notes:
             said[stage].append(note)
         text = []
         if masked:  # not every tap is needed to tell the masks apart
             text += ["  logic unused_mask;", "  assign unused_mask = ^mask_i;"]
-        for stage, held in enumerate(stages):
-            if held:
-                registers = [f"s{stage}_{i}_q" for i in range(len(held))]
-                values = [read(Bit(name, lives[name][0], 0), stage - 1) for name in held]
-                text.append(f'  (* shreg_extract = "no" *) logic {lines(registers)};')
+        for stage, registers in enumerate(held):
+            if registers:
+                text.append(f'  (* shreg_extract = "no" *) logic {lines(list(registers.values()))};')
                 text.append("  always_ff @(posedge clk_i) begin")
-                text += [f"    {register} <= {value};" for register, value in zip(registers, values, strict=True)]
+                before = held[stage - 1]
+                text += [f"    {register} <= {before.get(name, name)};" for name, register in registers.items()]
                 text.append("  end")
             text += [f"  // {note}" for note in said[stage]]
             if names := [name for cell in cells[stage] for name in cell.names]:
                 text.append(f"  logic {lines(names)};")
             text += self.family.declared([(index, len(block.s)) for index, block in blocks[stage]])
             for cell in cells[stage]:
-                text += self.family.lut(cell.names, cell.init, [read(b, stage) for b in cell.inputs])
+                text += self.family.lut(cell.names, cell.init, [registers.get(b.name, b.name) for b in cell.inputs])
             for index, block in blocks[stage]:
-                di, s = ([read(b, stage) for b in bits] for bits in (block.di, block.s))
-                text += self.family.chain(index, read(block.carry_in, stage), block.linked, di, s)
+                (enter,) = read((block.carry_in,), registers)
+                text += self.family.chain(index, enter, block.linked, read(block.di, registers), read(block.s, registers))
         for target, word in outputs:
-            bits = [read(b, latency) for b in reversed(word)]
+            bits = read(reversed(word), held[latency])
             text.append(f"  assign {target} = {bits[0] if len(bits) == 1 else f'{{{lines(bits)}}}'};")
-        return text, len(self.cells) + len(inverters), sum(map(len, stages))
+        return text, len(self.cells) + len(inverters), sum(map(len, held))
 
     def _lives(self, latency: int, outputs: Sequence[tuple[str, Word]]) -> dict[str, tuple[int, int]]:
         """For each signal the stage that makes it and the last one that reads it."""
         found: dict[str, tuple[int, int]] = {}
-
-        def seen(bits: Iterable[Bit | int], stage: int) -> None:
+        reads: list[tuple[int, Iterable[Bit | int]]] = [(cell.stage, cell.inputs) for cell in self.cells]
+        reads += [(block.stage, (block.carry_in, *block.di, *block.s)) for block in self.blocks]
+        reads += [(latency, word) for _, word in outputs]
+        for stage, bits in reads:
             for bit in bits:
-                if isinstance(bit, Bit):
-                    found[bit.name] = (bit.stage, max(found[bit.name][1] if bit.name in found else 0, stage))
-
-        for cell in self.cells:
-            seen(cell.inputs, cell.stage)
-        for block in self.blocks:
-            seen((block.carry_in, *block.di, *block.s), block.stage)
-        for _, word in outputs:
-            seen(word, latency)
+                if isinstance(bit, int):
+                    continue
+                name, made, _, _ = bit
+                if name not in found or found[name][1] < stage:
+                    found[name] = made, stage
         return found
 
 
-class _Pins(NamedTuple):
-    """What leaves a position of a chain."""
+def _chosen(a: int, b: int, second: int) -> int:
+    return b if second else a
 
-    sum: Bit
-    carry: Bit
+
+@lru_cache(maxsize=4096)
+def _rule_table(rule: Callable[..., int], inputs: tuple[int | None, ...]) -> _Table:
+    """Of a rule on signals (None) and constants, by signal."""
+    free = inputs.count(None)
+    values = []
+    for index in range(1 << free):
+        each = iter(range(free))
+        values.append(rule(*(index >> next(each) & 1 if value is None else value for value in inputs)))
+    return _reduced(np.array(values, bool))
 
 
 @lru_cache(maxsize=1 << 16)
@@ -459,34 +468,28 @@ class _Sum:
     def counter(self, counter: Counter, low: list[_Timed], high: list[_Timed]) -> list[_Timed]:
         """The outputs of one counter."""
         net = self.netlist
-        time = max(t for t, _ in (*low, *high))
+        time = max([t for t, _ in low + high])
         bits, more = [b for _, b in low], [b for _, b in high]
         if not counter.chained:
             made = net.wires([_function(_count_table(len(bits), k), bits) for k in range(counter.outputs)], time)
             return [(time + 1, b) for b in made if isinstance(b, Bit)]
         # Carry in and DI are signals as they come. With too few of those, all bits are counted inverted: 7 - n is ~n.
         enters = counter.low != 6
-        inverted = [b for b in bits if b.inverted]
-        flip = len(bits) - len(inverted) < 1 + enters
+        first, others = [b for b in bits if b.inverted], [b for b in bits if not b.inverted]
+        flip = len(others) < 1 + enters
         if flip:
-            ordered = [~b for b in bits if not b.inverted] + [~b for b in inverted]
-            more = [~b for b in more]
-        else:
-            ordered = inverted + [b for b in bits if not b.inverted]
-        carry_in: Bit | int = ordered.pop() if enters else int(flip)
+            first, others = others, [~b for b in first]
+        passed = first + others  # the first ones are counted inverted
+        carry_in: Bit | int = passed.pop() if enters else int(flip)
         time = net.fit(time, CHAIN_LEVELS)
         stage, ready = time // net.levels, time + CHAIN_LEVELS
-        *passed, last = ordered
-        lower = tuple(map(_plain, ordered))
-        parity = _init(_PARITY[len(lower)], sum(b.inverted for b in passed) & 1)
-        upper = (*lower[:-1], *map(_plain, more))
-        flips = sum(1 << i for i, b in enumerate((*passed, *more)) if b.inverted)
-        p0 = Bit(net.single(stage, lower, parity), stage, time + 1)
-        p1, g1 = net.pair(stage, upper, _pairs_init(len(passed), len(more), flips))
+        p0 = Bit(net.single(stage, tuple(passed), _init(_PARITY[len(passed)], len(first) & 1)), stage, time + 1)
+        last = passed.pop()
+        flips = (1 << len(first)) - 1 | sum([(b.inverted ^ flip) << i for i, b in enumerate(more, start=len(passed))])
+        p1, g1 = net.pair(stage, (*passed, *more), _pairs_init(len(passed), len(more), flips))
         positions: list[tuple[Bit | int, Bit | int]] = [(p0, last), (Bit(p1, stage, time + 1), Bit(g1, stage, time + 1))]
-        pins = net.chain(time, carry_in, positions, CHAIN_LEVELS)
-        found = (pins[0].sum, pins[1].sum, pins[1].carry)[: counter.outputs]
-        return [(ready, ~b if flip else b) for b in found]
+        sums, carry = net.chain(time, carry_in, positions, CHAIN_LEVELS)
+        return [(ready, ~b if flip else b) for b in (*sums, carry)[: counter.outputs]]
 
     def chain(self, first: int) -> Word:
         """The columns of the chain, from `first` on."""
@@ -503,7 +506,7 @@ class _Sum:
         positions = list(self.positions(time, first, columns, constant))
         if len(positions) == 1 and carry_in == 0:
             return [positions[0][0]]
-        return [p.sum for p in net.chain(time, carry_in, positions, plan.levels)]
+        return [*net.chain(time, carry_in, positions, plan.levels)[0]]
 
     def positions(self, time: int, first: int, columns: list[list[Bit]], constant: int) -> Iterator[tuple[Bit | int, Bit | int]]:
         """S and DI of each position."""
@@ -546,8 +549,7 @@ class _Sum:
                 read, read_one, wires = passed, passed_one, 0
 
 
-def _time(timed: _Timed) -> int:
-    return timed[0]
+_time = itemgetter(0)
 
 
 def _function(table: _Table, inputs: Sequence[Bit]) -> Function:

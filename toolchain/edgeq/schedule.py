@@ -367,7 +367,8 @@ class _Events:
             starts=zeros(net.walk_at[-1]), begun=zeros(processes), took=zeros(processes), took_second=zeros(processes),
             gave=zeros(processes), pending=np.ones(processes, np.bool_), came=zeros(net.beats_at[-1]),
             came_count=np.where(net.writer == NONE, net.beats, 0), shown=zeros(net.beats_at[-1]), shown_count=zeros(channels),
-            taken=zeros(net.taken_at[-1]), taken_count=zeros(len(net.readers)), gone=zeros(net.gone_at[-1]), gone_count=net.kept.copy(),
+            taken=zeros(net.taken_at[-1]), taken_count=zeros(len(net.readers)), gone=zeros(net.gone_at[-1]),
+            gone_count=net.kept.copy(),
         )  # fmt: skip
         for at, words in zip(net.gone_at, gone, strict=False):
             state.gone[at : at + len(words)] = words

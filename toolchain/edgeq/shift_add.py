@@ -11,12 +11,14 @@ A `Rescale` multiplies the sum the same way: by a power of two it is a shift of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import and_
 
 import numpy as np
 
+from edgeq.blas import one_thread
 from edgeq.cells import FAMILIES
 from edgeq.compressor import LUT_INPUTS, Plan, plan
 from edgeq.digits import digit_count, digit_planes
@@ -147,9 +149,10 @@ def _program(
             own = np.flatnonzero(weight[:, block].any(axis=1))
             if not len(own):
                 continue
-            search = _Search(weight[np.ix_(own, block)], lo[block], hi[block])
-            while share and search.step():
-                pass
+            with one_thread():
+                search = _Search(weight[np.ix_(own, block)], lo[block], hi[block])
+                while share and search.step():
+                    pass
             first = shape[1] + len(parts)
             names = [*block.tolist(), *range(first, first + len(search.parts))]
             parts += [tuple((names[n], s, sign) for n, s, sign in part) for part in search.parts]
@@ -180,7 +183,7 @@ class _Search:
         self.depth = np.zeros(self.most, np.int64)
         self.parts: list[tuple[Term, Term]] = []
         self.ranges: list[tuple[int, int]] = []
-        self.gain = np.full((self.most, self.most, 2 * self.places - 1, 2), -1, np.float32)
+        self.gain = np.empty((self.most, self.most, 2 * self.places - 1, 2), np.float32)  # of the nodes in use
         self.never: set[tuple[int, int, int, int]] = set()
         self.best = np.full(self.most, -1, np.float32)
         self.other = np.zeros(self.most, np.int64)
@@ -189,9 +192,9 @@ class _Search:
     def _update(self, changed: np.ndarray) -> None:
         """Counts the patterns of the changed nodes anew."""
         n, s = self.used, self.places
-        moved = np.zeros((len(changed), 2 * s - 1, s, self.v.shape[2]), np.float32)
-        for d in range(1 - s, s):
-            moved[:, d + s - 1, max(0, -d) : s - max(0, d)] = self.v[changed, max(0, d) : s + min(0, d)]
+        padded = np.zeros((len(changed), 3 * s - 2, self.v.shape[2]), np.float32)
+        padded[:, s - 1 : 2 * s - 1] = self.v[changed]
+        moved = padded[:, np.arange(2 * s - 1)[:, None] + np.arange(s)]
         flat, other = self.v[:n].reshape(n, -1), moved.reshape(len(changed) * (2 * s - 1), -1)
         product, both = flat @ other.T, np.abs(flat) @ np.abs(other).T
         count = np.stack([both - product, both + product], axis=-1).reshape(n, len(changed), 2 * s - 1, 2) / 2
@@ -207,7 +210,9 @@ class _Search:
         self.gain[changed, :n] = gain.transpose(1, 0, 2, 3)[:, :, ::-1]
         for a, b, place, same in self.never:
             self.gain[a, b, place, same] = self.gain[b, a, 2 * s - 2 - place, same] = -1
-        stale = np.union1d(np.flatnonzero(np.isin(self.other[:n] // (4 * s - 2), changed)), changed)
+        touched = np.zeros(n, bool)
+        touched[changed] = True
+        stale = np.flatnonzero(touched | touched[self.other[:n] // (4 * s - 2)])
         rows = self.gain[stale, :n].reshape(len(stale), -1)
         self.other[stale] = rows.argmax(axis=1)
         self.best[stale] = rows[np.arange(len(stale)), self.other[stale]]
@@ -256,7 +261,7 @@ class _Search:
         self.depth[new] = max(self.depth[a], self.depth[b]) + 1
         self.parts.append(((a, 0, 1), (b, d, sign)))
         self.ranges.append((low, high))
-        self._update(np.unique([a, b, new]))
+        self._update(np.array(sorted({a, b, new})))
         return True
 
     def rows(self) -> list[list[Term]]:
@@ -299,7 +304,7 @@ class _Build:
         ends = weight * inputs.lo, weight * inputs.hi
         low, high = np.minimum(*ends).sum(axis=1) + constant, np.maximum(*ends).sum(axis=1) + constant
         self.outputs = [self.output(c, int(constant[c]), int(low[c]), int(high[c])) for c in range(len(weight))]
-        last = max((b.stage for word in self.outputs for b in word if isinstance(b, Bit)), default=0)
+        last = max([cell.stage for cell in net.cells] + [block.stage for block in net.blocks], default=0)
         self.latency = last + (isinstance(tail, Sums) and tail.registered)
 
     def node(self, n: int) -> _Number:
@@ -392,23 +397,17 @@ class _Build:
         lo, hi = tail.lo, tail.hi
         # With an even lo and hi + 1, the last bit of the quotient does not matter to the clip.
         if untied != 1 and ((lo & 1 and quotient.lo <= lo) or (not hi & 1 and quotient.hi > hi)):
-            first = net.sum_bit([word[0], untied], lambda q, rest: q & rest)
+            first = net.sum_bit([word[0], untied], and_)
             quotient = _Number([first, *word[1:]], quotient.lo - (quotient.lo & 1), quotient.hi)
             word, untied = quotient.word, 1
         under, over = self.outside(quotient)
         y = _extended(quotient, tail.bits)
-        rules: list[tuple[list[Bit | int], Callable[..., int]]] = []
-        for j in range(tail.bits):
-            low, high = lo >> j & 1, hi >> j & 1
-            if j == 0 and untied != 1:
-                rules.append(
-                    ([y[0], under, over, untied], lambda q, u, o, rest, low=low, high=high: low if u else high if o else q & rest)
-                )
-            else:
-                rules.append(([y[j], under, over], lambda q, u, o, low=low, high=high: low if u else high if o else q))
         made: Word = []
+        rules = [
+            net.rule([bit, under, over, untied if j == 0 else 1, lo >> j & 1, hi >> j & 1], _clipped) for j, bit in enumerate(y)
+        ]
         for j in range(0, len(rules), 2):
-            made += net.wires([net.rule(*rule) for rule in rules[j : j + 2]])
+            made += net.wires(rules[j : j + 2])
         return made
 
     def outside(self, quotient: _Number) -> tuple[Bit | int, Bit | int]:
@@ -438,7 +437,7 @@ class _Build:
         left = [b for b in bits if isinstance(b, Bit)]
         while len(left) > 1:
             left.sort(key=lambda b: b.time)
-            made = self.net.sum_bit(left[:LUT_INPUTS], lambda *values: int(any(values)))
+            made = self.net.sum_bit(left[:LUT_INPUTS], _any)
             assert isinstance(made, Bit)
             left = [*left[LUT_INPUTS:], made]
         return left[0] if left else 0
@@ -449,6 +448,14 @@ class _Build:
             return [("y_o", [word[0] for word in self.outputs])]
         bits, port = self.tail.bits, "acc_o" if isinstance(self.tail, Sums) else "y_o"
         return [(f"{port}[{c * bits} +: {bits}]", word) for c, word in enumerate(self.outputs)]
+
+
+def _clipped(quotient: int, under: int, over: int, untied: int, lo: int, hi: int) -> int:
+    return lo if under else hi if over else quotient & untied
+
+
+def _any(*values: int) -> int:
+    return int(any(values))
 
 
 def _not(bit: Bit | int) -> Bit | int:

@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from edgeq.fold import Fold, streams
+from edgeq.garbage import uncollected
 from edgeq.graph import Graph, IntType
 from edgeq.hardware import Cost, RtlInstance, memory_cost, memory_room
 from edgeq.schedule import Edge, Network
@@ -57,6 +58,7 @@ class Design:
         return {(fifo.reader, fifo.port): fifo.depth for fifo in self.fifos}
 
 
+@uncollected()
 def lower(graph: Graph, folds: dict[str, Fold], out: Path, depths: Mapping[Edge, int] | None = None) -> Design:
     """Writes eq_top.sv, the library files, generated modules and memory images that it needs, and their list files.f.
 
