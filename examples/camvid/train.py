@@ -156,7 +156,7 @@ def tune(
     show(result | {"learned": binary_points(net), **measured(net, data)}, json_file)
     if test:
         x, y = load(data, "test")
-        np.savez_compressed(test, x=plain(x, False).numpy(), y=y.numpy())
+        np.savez_compressed(test, x=plain(x, False).numpy(), y=np.where(y == VOID, -1, y))
 
 
 @main.command()
