@@ -50,4 +50,6 @@ def show(title: str, rows: Sequence[dict[str, Any]], json_file: Path | None, **n
 
 
 def _text(value: Any) -> str:
-    return f"{value:,.1f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+    if isinstance(value, float):
+        return f"{value:,.1f}" if abs(value) >= 1 else f"{value:.2g}"
+    return "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)

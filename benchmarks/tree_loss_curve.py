@@ -14,6 +14,7 @@ from typing import Any
 import click
 import numpy as np
 from common import json_option, show
+from plot import Axes, document
 from torch import nn
 
 from edgeq.frontend.brevitas import export_module
@@ -118,28 +119,19 @@ def picture(rows: list[dict[str, Any]]) -> str:
     x, y = np.array([row["LUT"] / 1000 for row in rows]), np.array([row["test %"] for row in rows])
     x_ticks = np.arange(0, x.max() + 10, max(10, 10 * round(x.max() / 60)))
     y_ticks = np.arange(np.floor(y.min()), np.ceil(y.max()) + 0.1, 0.5 if np.ptp(y) < 4 else 1.0)
-    across = LEFT + (WIDTH - LEFT - RIGHT) * (x - x_ticks[0]) / (x_ticks[-1] - x_ticks[0])
-    down = HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (y - y_ticks[0]) / (y_ticks[-1] - y_ticks[0])
+    axes = Axes(
+        LEFT, TOP, WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM, {v: f"{v:g}" for v in x_ticks}, {v: f"{v:g}" for v in y_ticks}
+    )
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12">',
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
         f'<text x="{LEFT}" y="20">MNIST test accuracy (%) against LUTs, by weight of the spanning-tree loss</text>',
         f'<text x="{WIDTH / 2:.0f}" y="{HEIGHT - 10}" text-anchor="middle">thousands of LUTs (estimated by our model)</text>',
+        *axes.grid(),
+        axes.line(x, y, "#36c"),
     ]
-    for tick in x_ticks:
-        at = LEFT + (WIDTH - LEFT - RIGHT) * (tick - x_ticks[0]) / (x_ticks[-1] - x_ticks[0])
-        lines.append(f'<path d="M{at:.1f} {TOP}V{HEIGHT - BOTTOM}" stroke="#ddd"/>')
-        lines.append(f'<text x="{at:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{tick:g}</text>')
-    for tick in y_ticks:
-        at = HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (tick - y_ticks[0]) / (y_ticks[-1] - y_ticks[0])
-        lines.append(f'<path d="M{LEFT} {at:.1f}H{WIDTH - RIGHT}" stroke="#ddd"/>')
-        lines.append(f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{tick:g}</text>')
-    points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(across, down, strict=True))
-    lines.append(f'<polyline fill="none" stroke="#36c" points="{points}"/>')
-    for row, a, b in zip(rows, across, down, strict=True):
+    for row, a, b in zip(rows, *axes.at(x, y), strict=True):
         lines.append(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="4" fill="#36c"/>')
         lines.append(f'<text x="{a + 6:.1f}" y="{b + 16:.1f}">{row["weight"]}</text>')
-    return "\n".join([*lines, "</svg>", ""])
+    return document(WIDTH, HEIGHT, lines)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +15,7 @@ import onnx
 import pytest
 import torch
 from onnx import helper
+from PIL import Image
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.core.onnx_exec import execute_onnx
 from qonnx_models import Builder, engines, kinds
@@ -41,7 +44,7 @@ from edgeq.train import (
     quantizers,
     save_packed,
 )
-from edgeq.train.camvid import VOID, augmented, class_weights, confusion, mean_iou
+from edgeq.train.camvid import COLOURS, VOID, augmented, class_weights, confusion, mean_iou
 from edgeq.train.fixed_layers import quantizer_of
 from edgeq.train.integer import (
     ATTENTIONS,
@@ -380,6 +383,22 @@ def test_mean_iou_and_class_weights() -> None:
     truth = torch.tensor([[[0, 1, 1, VOID], [1, 1, 2, VOID]]])
     found = confusion(Constant(), torch.zeros(1, 3, 2, 4, dtype=torch.uint8), truth)
     assert found[:3, 1].tolist() == [1, 4, 1] and found.sum() == 6
+
+
+def test_masks_are_drawn(tmp_path: Path) -> None:
+    """A row of images, labels, float masks, integer masks: 4 of 120 x 160, and the legend."""
+    example = Path(__file__).parents[1] / "examples" / "camvid"
+    images, labels = np.full((3, 120, 160, 3), 77, np.uint8), np.full((3, 120, 160), VOID, np.uint8)
+    np.savez(tmp_path / "data.npz", test_image=images, test_label=labels)
+    with seeded(0):
+        torch.save(Segmenter(VOID, (120, 160)).state_dict(), tmp_path / "float.pt")
+    files = [tmp_path / "data.npz", example / "shiftmax.npz", "--float", tmp_path / "float.pt", "--picture", tmp_path / "y.png"]
+    subprocess.run([sys.executable, example / "train.py", "masks", *files, "--images", "2"], check=True)
+    drawn = np.asarray(Image.open(tmp_path / "y.png"))
+    assert drawn.shape == (4 * 124 + 32, 2 * 164, 3)
+    assert np.all(drawn[:120, :160] == 77) and np.all(drawn[124:244, :160] == COLOURS[VOID])
+    for top in (248, 372):
+        assert {tuple(colour) for colour in drawn[top : top + 120, 164:324].reshape(-1, 3).tolist()} <= set(COLOURS[:VOID])
 
 
 # FixedOperator

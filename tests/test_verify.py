@@ -31,7 +31,7 @@ from edgeq.frontend.qonnx import apply_tail, execute, given_inputs, import_qonnx
 from edgeq.graph import Graph
 from edgeq.lower import onnx as lower_onnx
 from edgeq.ops.threshold import Threshold
-from edgeq.verify import Part, Tally, compare, first_difference, merged, verify_module
+from edgeq.verify import Part, Tally, classified, compare, first_difference, merged, verify_module
 
 RNG = np.random.default_rng(0)
 
@@ -167,6 +167,22 @@ def test_constant_outputs_do_not_count() -> None:
     assert merged([Part({"rtl": Tally(frames=4)}, n, n) for n in (1, 2)], "y").tallies["rtl"].frames == 8
     with pytest.raises(EdgeqError, match="shape"):
         compare(np.arange(4)[:, None], np.ones((3, 1)), "y")
+
+
+def test_labels_are_of_frames_or_of_pixels() -> None:
+    scores = RNG.normal(size=(5, 4, 2, 3))
+    scores[0, 2] += 9
+    frames, pixels = scores.reshape(5, -1).argmax(1), scores.argmax(1)
+    assert classified(scores, frames) == 5 and classified(scores, pixels) == 30 == classified(pixels[:, None], pixels)
+    frames[1], pixels[0, 0, 0], pixels[1] = -1, 1, -1
+    parts = [Part({}, 0, 1), Part({}, 0, 1)]
+    parts[0].judge({"rtl": scores}, pixels)
+    parts[1].judge({"rtl": scores}, frames)
+    assert parts[0].accuracy() == {"rtl": 23 / 24} and parts[1].accuracy() == {"rtl": 1}
+    parts[0].merge(parts[1])
+    assert parts[0].accuracy() == {"rtl": 27 / 28}
+    with pytest.raises(EdgeqError, match="labels of shape"):
+        classified(scores, pixels[:, :1])
 
 
 def test_files_that_do_not_belong_together(tmp_path: Path) -> None:

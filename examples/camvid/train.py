@@ -11,18 +11,21 @@ from typing import Any
 import click
 import numpy as np
 import torch
-from model import fixed, float_model
-from torch import nn
+from model import fixed, float_model, untrained
+from PIL import Image, ImageDraw
+from torch import Tensor, nn
 from torch.nn import functional
 
-from edgeq.train import Epoch, Recipe, binary_points, fit, freeze_statistics, save_packed
-from edgeq.train.camvid import CLASSES, VOID, augmented, class_weights, confusion, load, mean_iou
+from edgeq.train import Epoch, Recipe, binary_points, fit, freeze_statistics, load_packed, save_packed
+from edgeq.train.camvid import CLASSES, COLOURS, VOID, augmented, class_weights, confusion, load, mean_iou
 from edgeq.train.integer import ATTENTIONS
 from edgeq.train.loop import plain, seeded
 from edgeq.train.models import Labels, Segmenter
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 DECAY, WARMUP = 0.05, 0.1
+GAP, LINE, LEGEND_COLUMNS = 4, 16, 6
+"""Of the picture: pixels between two images and of a line of the legend."""
 
 
 @click.group()
@@ -156,7 +159,7 @@ def tune(
     show(result | {"learned": binary_points(net), **measured(net, data)}, json_file)
     if test:
         x, y = load(data, "test")
-        np.savez_compressed(test, x=plain(x, False).numpy(), y=y.numpy())
+        np.savez_compressed(test, x=plain(x, False).numpy(), y=np.where(y == VOID, -1, y))
 
 
 @main.command()
@@ -170,6 +173,42 @@ def table(results: tuple[Path, ...]) -> None:
         calibrated = f"{run['calibrated']:.2%}" if "calibrated" in run else ""
         cells = " | ".join(f"{ious[c]:.0%}" for c in CLASSES)
         click.echo(f"| {name} | {run['mean_iou']:.2%} | {calibrated} | {cells} |")
+
+
+@main.command()
+@click.argument("data", type=FILE)
+@click.argument("weights", type=FILE)
+@click.option("--float", "float_file", type=FILE, required=True, help="The state of the float network.")
+@click.option("--picture", type=FILE, required=True, help="The PNG file to write.")
+@click.option("--images", default=4, show_default=True, help="Test images, evenly spaced.")
+def masks(data: Path, weights: Path, float_file: Path, picture: Path, images: int) -> None:
+    """Draw test images, their labels, the classes by the float network and by the integers of WEIGHTS, below each other."""
+    stored, labels = load(data, "test")
+    index = [(2 * i + 1) * len(stored) // (2 * images) for i in range(images)]
+    integers = untrained()
+    load_packed(integers, weights)
+    with torch.no_grad():
+        found = [net(plain(stored[index], False))[:, 0].long() for net in (Labels(float_network(float_file)), integers.eval())]
+    colours = torch.tensor(COLOURS, dtype=torch.uint8)
+    rows = [stored[index].movedim(1, 3), *(colours[classes] for classes in (labels[index], *found))]
+    drawing(rows).save(picture, optimize=True)
+    same = (found[0] == found[1]).double().mean()
+    click.echo(f"test images {', '.join(map(str, index))}: both networks give {same:.2%} of the pixels the same class")
+
+
+def drawing(rows: list[Tensor]) -> Image.Image:
+    """Rows of images, uint8 [N, H, W, 3], and below them the colours of the classes."""
+    grid = torch.cat([functional.pad(row, (0, 0, 0, GAP, 0, GAP), value=255).movedim(0, 1).flatten(1, 2) for row in rows])
+    height, width = grid.shape[:2]
+    names = (*CLASSES, "no label")
+    made = Image.new("RGB", (width, height + LINE * -(-len(names) // LEGEND_COLUMNS)), "white")
+    made.paste(Image.fromarray(grid.numpy()))
+    draw = ImageDraw.Draw(made)
+    for i, (name, colour) in enumerate(zip(names, COLOURS, strict=True)):
+        x, y = i % LEGEND_COLUMNS * width // LEGEND_COLUMNS, height + i // LEGEND_COLUMNS * LINE
+        draw.rectangle((x, y, x + LINE - GAP, y + LINE - GAP), fill=colour)
+        draw.text((x + LINE, y), name, fill="black")
+    return made
 
 
 if __name__ == "__main__":

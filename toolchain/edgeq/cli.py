@@ -29,7 +29,9 @@ seed_option = click.option("--seed", default=0, show_default=True, help="Seed of
 samples_option = click.option(
     "--samples", type=int, help="Fresh random frames instead of the exported vectors; with --data, its first ones."
 )
-data_option = click.option("--data", type=DIRECTORY, help="npz file with frames `x` and, if there are, labels `y`.")
+data_option = click.option(
+    "--data", type=DIRECTORY, help="npz file with frames `x` and, if there are, labels `y`, of frames or of pixels; -1 is none."
+)
 scheduler_option = click.option(
     "--scheduler", metavar="ADDRESS", help="Run on the workers of this Dask scheduler, tcp://HOST:PORT or tls://HOST:PORT."
 )

@@ -86,7 +86,7 @@ def any_entry(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class Data:
-    """Frames that a user gives: x float32 [N, *source shape]; y labels [N], or None."""
+    """Frames that a user gives: x float32 [N, *source shape]; y labels [N], of pixels [N, H, W], or None."""
 
     x: np.ndarray
     y: np.ndarray | None

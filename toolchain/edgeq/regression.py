@@ -32,7 +32,7 @@ from edgeq.graph import Graph
 from edgeq.lower import onnx as lower_onnx
 from edgeq.lower.ecp5 import FOLDER as SERIAL
 from edgeq.ui import Ui
-from edgeq.verify import BATCH, Engines, Part, classified, compare, merged
+from edgeq.verify import BATCH, Engines, Part, compare, merged
 
 VERIFY_FRAMES = 128
 """Of a chunk, or the least number above it that has whole batches."""
@@ -47,7 +47,8 @@ READS = {"hls": ("hls",), "rtl": ("rtl",), "board": ("rtl", "driver", "vivado/rt
 
 @dataclass(frozen=True)
 class Frames:
-    """codes: [N, *input shape]; floats: what the source reads as these; labels: [N]; start: the number of the first frame."""
+    """codes: [N, *input shape]; floats: what the source reads as these; labels: [N], or [N, H, W] of pixels; start: the number of
+    the first frame."""
 
     codes: np.ndarray
     floats: np.ndarray | None = None
@@ -192,6 +193,7 @@ def _simulate(item: tuple[Run, int, Frames], folder: Path) -> Part:
     expected = reference.run(codes)
     part = Part({}, int(expected.min()), int(expected.max()))
     stalls = None if run.stalls is None else run.stalls + number
+    outputs = {}
     for name in run.engines:
         engine = _simulator(run, name, folder)
         if isinstance(engine, VerilatorEngine):
@@ -205,8 +207,9 @@ def _simulate(item: tuple[Run, int, Frames], folder: Path) -> Part:
             found = engine.run(codes)
         part.tallies[name] = compare(expected, found, graph.output, frames.start)
         part.tallies[name].seconds = len(codes) / max(engine.frames_per_second, 1e-9)
-        if frames.labels is not None:
-            part.right[name] = classified(apply_tail(graph, found), frames.labels)
+        outputs[name] = found
+    if frames.labels is not None:
+        part.judge({name: apply_tail(graph, found) for name, found in outputs.items()}, frames.labels)
     part.seconds = time.perf_counter() - began
     return part
 

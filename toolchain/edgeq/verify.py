@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -79,13 +79,14 @@ class Tally:
 class Part:
     """What all engines gave for some frames.
 
-    lo, hi: of the reference's outputs; right: frames that an engine put in their class; facts: what else there is to say of an
-    engine; seconds: that all this took.
+    lo, hi: of the reference's outputs; labelled: labels that there are; right: those that an engine found; facts: what else there
+    is to say of an engine; seconds: that all this took.
     """
 
     tallies: dict[str, Tally]
     lo: int
     hi: int
+    labelled: int = 0
     right: dict[str, int] = field(default_factory=dict)
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)
     seconds: float = 0.0
@@ -98,11 +99,17 @@ class Part:
             for counter, count in facts.get("counters", {}).items():
                 self.facts[name]["counters"][counter] += count
         self.lo, self.hi = min(self.lo, later.lo), max(self.hi, later.hi)
+        self.labelled += later.labelled
         self.right = {name: count + later.right[name] for name, count in self.right.items()}
 
     def accuracy(self) -> dict[str, float]:
-        """Share of the frames that each engine put in their class."""
-        return {name: count / next(iter(self.tallies.values())).frames for name, count in self.right.items()}
+        """Share of the labels that each engine found."""
+        return {name: count / max(self.labelled, 1) for name, count in self.right.items()}
+
+    def judge(self, outputs: Mapping[str, np.ndarray], labels: np.ndarray) -> None:
+        """Count the labels, and those that each engine's outputs, behind the tail, are right of. Negative labels are none."""
+        self.labelled = int(np.count_nonzero(labels >= 0))
+        self.right = {name: classified(y, labels) for name, y in outputs.items()}
 
 
 def merged(parts: Iterable[Part], name: str) -> Part:
@@ -137,8 +144,18 @@ def compare(expected: np.ndarray, found: np.ndarray, name: str, start: int = 0) 
 
 
 def classified(outputs: np.ndarray, labels: np.ndarray) -> int:
-    """Frames whose largest output is the label's. outputs: [N, ...], floats behind the tail; labels: [N]."""
-    return int(np.count_nonzero(outputs.reshape(len(outputs), -1).argmax(axis=1) == labels))
+    """How many labels were found: [N], the largest output of each frame; [N, H, W], the class of each pixel.
+
+    outputs: floats behind the tail, [N, ...]; of pixels [N, C, H, W], the largest channel, or with one channel the class itself.
+    """
+    if labels.ndim == 1:
+        found = outputs.reshape(len(outputs), -1).argmax(axis=1)
+    else:
+        found = outputs[:, 0] if outputs.shape[1] == 1 else outputs.argmax(axis=1)
+    if found.shape != labels.shape:
+        what = f"labels of shape {labels.shape} for outputs of shape {outputs.shape}"
+        raise EdgeqError(what, where="y", fix="one label a frame, or for an image one a pixel")
+    return int(np.count_nonzero((found == labels) & (labels >= 0)))
 
 
 class Engines:
@@ -157,8 +174,9 @@ class Engines:
     def check(self, codes: np.ndarray, floats: np.ndarray, labels: np.ndarray | None = None, start: int = 0) -> Part:
         """All engines on frames `start` and on.
 
-        codes: int64 [N, *input shape]; floats: what the source reads as these codes; labels: [N], for the accuracy. The same
-        frames in other parts give the same in all as long as the parts have whole batches (`batch`), but for the last.
+        codes: int64 [N, *input shape]; floats: what the source reads as these codes; labels: for the accuracy, as
+        `classified` has them. The same frames in other parts give the same in all as long as the parts have whole batches
+        (`batch`), but for the last.
         """
         graph = self.graph
         given = floats
@@ -178,11 +196,10 @@ class Engines:
         tallies["qonnx"] = verify_qonnx(graph, self.qonnx, codes, floats, start)
         if self.module is not None:
             tallies["pytorch"] = verify_module(graph, self.module, codes, floats, start)
-        right = {}
+        part = Part(tallies, int(expected.min()), int(expected.max()))
         if labels is not None:
-            outputs = {"onnxruntime": apply_tail(graph, found), "qonnx": self.qonnx.run(given)}
-            right = {name: classified(y, labels) for name, y in outputs.items()}
-        return Part(tallies, int(expected.min()), int(expected.max()), right)
+            part.judge({"onnxruntime": apply_tail(graph, found), "qonnx": self.qonnx.run(given)}, labels)
+        return part
 
 
 def timed(action: Callable[[], np.ndarray]) -> tuple[np.ndarray, float]:

@@ -12,6 +12,11 @@ from torch.nn import functional
 CLASSES = ("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist")
 VOID = len(CLASSES)
 """The label of a pixel without one."""
+COLOURS = (
+    (128, 128, 128), (128, 0, 0), (192, 192, 128), (128, 64, 128), (60, 40, 222), (128, 128, 0), (192, 128, 128), (64, 64, 128),
+    (64, 0, 128), (64, 64, 0), (0, 128, 192), (0, 0, 0),
+)  # fmt: skip
+"""Of each class and of VOID: those of SegNet (arXiv 1511.00561)."""
 SCALES, ASPECT = (0.5, 1.0), 0.15
 """The share of a side that a crop takes, and by how much its axes differ."""
 COLOUR = 0.4

@@ -184,13 +184,15 @@ class FixedNearMax(_Function):
         self.reads(inner)
         self.out = out
 
+    def operator(self) -> NearMax:
+        """As it is now."""
+        return NearMax(math.floor(NEAR / scale_of(self.inner)))
+
     def forward(self, x: Tensor) -> Tensor:
-        x = self.inner(x)
-        scale = scale_of(self.inner)
-        margin = math.floor(NEAR / scale)
+        x, op, scale = self.inner(x), self.operator(), scale_of(self.inner)
         if self.exact(self.inner):
-            return operate(NearMax(margin), [x], [scale], self.out)
-        return _NearMax.apply(x, margin * scale, self.out)
+            return operate(op, [x], [scale], self.out)
+        return _NearMax.apply(x, op.margin * scale, self.out)
 
 
 class _Positive(torch.autograd.Function):
