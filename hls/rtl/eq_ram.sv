@@ -1,11 +1,13 @@
 // Simple dual-port memory: one write port, one read port with a registered output. Not for initialized data (eq_rom), and
-// not for a read and a write of one address in one cycle. Block RAM above 64 words, LUT RAM up to there.
+// not for a read and a write of one address in one cycle. Block RAM above LutDepth words, LUT RAM up to there.
 // Latency 1 cycle; one read and one write a cycle.
 module eq_ram #(
   /// Bits of a word.
   parameter int unsigned Width = 8,
   /// Words, 2 or more.
   parameter int unsigned Depth = 16,
+  /// Words up to which it is LUT RAM.
+  parameter int unsigned LutDepth = 64,
   /// Bits of an address; derived, do not set.
   parameter int unsigned AddrBits = $clog2(Depth)
 ) (
@@ -29,7 +31,7 @@ module eq_ram #(
     $fatal(1, "eq_ram: Depth must be 2 or more, got %0d", Depth);
   end
 
-  if (Depth > 64) begin : gen_block
+  if (Depth > LutDepth) begin : gen_block
     (* ram_style = "block" *) logic [Width-1:0] mem [Depth];
     always_ff @(posedge clk_i) begin
       if (write_i) mem[waddr_i] <= wdata_i;

@@ -36,7 +36,8 @@ module eq_ring #(
 
   eq_ram #(
     .Width(Width),
-    .Depth(Depth)
+    .Depth(Depth),
+    .LutDepth(Width * Depth <= 4096 ? 256 : 64)
   ) u_ram (
     .clk_i,
     .write_i,

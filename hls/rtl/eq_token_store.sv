@@ -131,7 +131,8 @@ module eq_token_store #(
 
   eq_ram #(
     .Width(Groups * Width),
-    .Depth(Depth)
+    .Depth(Depth),
+    .LutDepth(Groups * Width * Depth <= 4096 ? 256 : 64)
   ) u_ram (
     .clk_i,
     .write_i(write),

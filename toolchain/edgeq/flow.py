@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from importlib.metadata import version
 from os import cpu_count
 from pathlib import Path
@@ -25,7 +26,7 @@ from edgeq.bottleneck import bottleneck
 from edgeq.engines.reference import ReferenceEngine
 from edgeq.errors import EdgeqError
 from edgeq.fold import MAX_LUT_LEVELS
-from edgeq.folding import Target, plan
+from edgeq.folding import Target, built, plan
 from edgeq.frontend import qonnx
 from edgeq.graph import Graph
 from edgeq.lower import onnx as lower_onnx
@@ -223,13 +224,14 @@ def synth(
             graph = hardware_passes(source)
         with ui.stage("choosing how parallel each operator is"):
             if folds_from:
-                target = replace(target, fixed=fold_file.read(folds_from, graph, target))
+                target = replace(target, fixed=fold_file.read(folds_from, built(graph, target), target))
             chosen = plan(graph, board, target)
-            target, folds = chosen.target, chosen.folds
+            graph, target, folds = chosen.graph, chosen.target, chosen.folds
             fold_file.write(graph, folds, chosen.known, made / FOLD_FILE)
         with ui.stage("writing Verilog"):
-            built, built_folds = fitted(graph, folds)
-            design = lower_rtl.lower(built, built_folds, made / "rtl")
+            wired, wired_folds = fitted(graph, folds)
+            period = Fraction(int(board.clock_mhz * 1e6 // target.fps)) if target.narrow and target.fps else None
+            design = lower_rtl.lower(wired, wired_folds, made / "rtl", period=period)
             for instance in design.instances.values():
                 for name, text in instance.pictures.items():
                     (made / TREES).mkdir(exist_ok=True)
@@ -243,11 +245,11 @@ def synth(
             with ui.stage("writing the board design and its driver"):
                 lower_ecp5.lower(graph, folds, board, made)
         with ui.stage("estimating resources"):
-            result = report(built, built_folds, board, design, made / "rtl", estimate)
+            result = report(wired, wired_folds, board, design, made / "rtl", estimate)
             if board.vivado:
                 cost, by = lower_board.shell_cost(graph, folds, board, made, estimate)
                 result["shell"] = {**cost.asdict(), "source": by}
-        refuse_over_budget(result, built)
+        refuse_over_budget(result, wired)
         refuse_below_rate(result, target.fps)
         if bitstream:
             with ui.stage("synthesis, place and route, bitstream"):

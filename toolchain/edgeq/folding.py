@@ -17,6 +17,7 @@ from edgeq.errors import EdgeqError
 from edgeq.fold import MAX_LUT_LEVELS, MAX_UTILIZATION, Fold
 from edgeq.graph import Graph, Node
 from edgeq.hardware import RESOURCES, Cost
+from edgeq.passes import narrow_passes
 
 SOLVER_MARGIN = 1e-5
 """Part of a budget that the integer program leaves free, for its own tolerance is 1e-6."""
@@ -58,8 +59,9 @@ class TooBigError(EdgeqError):
 
 @dataclass(frozen=True)
 class Plan:
-    """The folds of all nodes.  target: what was looked for.  known: ladders() of it, the folds among them."""
+    """The folds of all nodes.  graph: of which.  target: what was looked for.  known: ladders() of it, the folds among them."""
 
+    graph: Graph
     target: Target
     known: dict[str, list[Choice]]
     folds: dict[str, Fold]
@@ -70,14 +72,25 @@ def plan(graph: Graph, board: Board, target: Target) -> Plan:
 
     Raises EdgeqError as `choose` does.
     """
-    tried = replace(target, narrow=bool(target.narrow))
-    known = ladders(graph, board, tried)
+    tried, made = replace(target, narrow=bool(target.narrow)), built(graph, target)
+    known = ladders(made, board, tried)
     try:
-        return Plan(tried, known, choose(graph, board, tried, known))
+        return Plan(made, tried, known, choose(made, board, tried, known))
     except TooBigError:
         if target.narrow is not None:
             raise
     return plan(graph, board, replace(target, narrow=True))
+
+
+def turns(graph: Graph, target: Target) -> int:
+    """Of how many turns an operator works in one. In narrow beats attention stores a frame's keys when it is done with those of
+    the frame before, and what makes these waits meanwhile."""
+    return 2 if target.narrow and any(node.op.stores_second for node in graph.nodes) else 1
+
+
+def built(graph: Graph, target: Target) -> Graph:
+    """The graph, of hardware_passes, that such a target builds first."""
+    return narrow_passes(graph) if target.narrow else graph
 
 
 def choose(
@@ -95,7 +108,7 @@ def choose(
         limit = replace(limit, dsp=min(limit.dsp, target.max_dsp))
     slowest = max(min(c.cycles for c in choices) for choices in known.values())
     if target.fps is not None:
-        most = int(board.clock_mhz * 1e6 // target.fps)
+        most = int(board.clock_mhz * 1e6 // target.fps) // turns(graph, target)
         if slowest > most:
             raise _too_slow(graph, known, target, most)
         found = cheapest(known, most, board.budget, limit)

@@ -126,6 +126,8 @@ class Op(ABC):
     """True where an output element depends on the input element at its place, and its channel, alone."""
     selects: ClassVar[bool] = False
     """True where every output element is one of its channel's input elements, chosen by place or as the largest."""
+    stores_second: ClassVar[bool] = False
+    """True where it stores all of a frame of its second input before it takes the first beat of its first."""
     carried: ClassVar[bool] = False
     """True where a QONNX file may name it (`edgeq.operators`), since nothing of ONNX means it; its fields are ints and arrays."""
     summary: ClassVar[str] = ""

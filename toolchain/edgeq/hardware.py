@@ -37,6 +37,8 @@ class Cost:
 
 LUT_RAM_DEPTH = 64
 """Words up to which the RTL library builds a memory of LUTs."""
+STORE_LUT_DEPTH, STORE_LUT_BITS = 256, 4096
+"""The same of eq_ring and eq_token_store, where it has no more bits."""
 RAMB36 = ((512, 72), (1024, 36), (2048, 18), (4096, 9), (8192, 4), (16384, 2), (32768, 1))
 """Shapes of a block RAM, depth by width (UG573)."""
 
@@ -54,6 +56,13 @@ def memory_cost(width: int, depth: int, rom: bool = False, block: bool = False) 
     whole = min(ceil(depth / rows) * ceil(width / bits) for rows, bits in RAMB36)
     halves = min(ceil(2 * depth / rows) * ceil(width / bits) / 2 for rows, bits in RAMB36[1:])  # a RAMB18 is 36 bits wide
     return Cost(bram36=min(whole, halves))
+
+
+def store_cost(width: int, depth: int) -> Cost:
+    """The memory of eq_ring and eq_token_store: of few bits, more words than elsewhere are LUT RAM."""
+    if depth <= STORE_LUT_DEPTH and width * depth <= STORE_LUT_BITS:
+        return Cost(lut=ceil(depth / 32) * width * 8 / 14)
+    return memory_cost(width, depth)
 
 
 def memory_room(width: int, depth: int) -> int:

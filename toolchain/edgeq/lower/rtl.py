@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -59,14 +60,16 @@ class Design:
 
 
 @uncollected()
-def lower(graph: Graph, folds: dict[str, Fold], out: Path, depths: Mapping[Edge, int] | None = None) -> Design:
+def lower(
+    graph: Graph, folds: dict[str, Fold], out: Path, depths: Mapping[Edge, int] | None = None, period: Fraction | None = None
+) -> Design:
     """Writes eq_top.sv, the library files, generated modules and memory images that it needs, and their list files.f.
 
     Top: clk_i, rst_ni (synchronous, active low, at least 16 cycles), streams in_* and out_*, as every operator; a beat of in_*
-    holds as many pixels as the fold of its reader says. A tensor with
-    several readers is forked. depths: words of the FIFOs, by the input that each stands in front of, 0 for none; None: where the
-    exact schedule needs one to keep the rate of the slowest operator, with as many words as its memory holds anyway. Where a
-    reader's beats are not the writer's, `edgeq.beats.fitted` comes first. No name of the model gets into the Verilog.
+    holds as many pixels as the fold of its reader says. A tensor with several readers is forked. depths: words of the FIFOs, by
+    the input that each stands in front of, 0 for none; None: where the exact schedule needs one to keep the rate of the slowest
+    operator, with as many words as its memory holds anyway. period: cycles a frame that are enough. Where a reader's beats are
+    not the writer's, `edgeq.beats.fitted` comes first. No name of the model gets into the Verilog.
     """
     types = graph.check()
     out.mkdir(parents=True, exist_ok=True)
@@ -76,9 +79,8 @@ def lower(graph: Graph, folds: dict[str, Fold], out: Path, depths: Mapping[Edge,
         xs = [types[name] for name in node.inputs]
         instances[node.name] = _place(node.op.rtl(folds[node.name], *xs), labels[node.name])
     network = Network(graph, folds)
-    top = _Top(
-        graph, streams(graph, folds), instances, labels, network.least_depths() if depths is None else depths, depths is None
-    )
+    needed = network.least_depths(period) if depths is None else depths
+    top = _Top(graph, streams(graph, folds), instances, labels, needed, depths is None)
     used = {stem for instance in instances.values() for stem in instance.uses} | set(top.uses)
     names = [f"{stem}.sv" for stem in sorted(library(used))]
     for name in names:

@@ -14,7 +14,7 @@ from edgeq.delta import BANKS_PER_RAM, Program, program
 from edgeq.digits import DigitCode
 from edgeq.fold import Fold
 from edgeq.graph import IntType
-from edgeq.hardware import LUT_RAM_DEPTH, Cost, memory_cost
+from edgeq.hardware import Cost, memory_cost, store_cost
 from edgeq.ops._rtl import (
     PATCH_FIFO,
     Window,
@@ -206,8 +206,8 @@ def layer(
 def stored(width: int, slices: int, frames: int = 2) -> Cost:
     """eq_token_store of frames of so many slices, in narrow beats; its counters are few beside the FIFO's control."""
     words = frames * slices
-    read = Cost(ff=width) if words <= LUT_RAM_DEPTH else Cost()
-    return memory_cost(width, words) + read + Cost(lut=15, ff=15)
+    memory = store_cost(width, words)
+    return memory + (Cost() if memory.bram36 else Cost(ff=width)) + Cost(lut=15, ff=15)
 
 
 def delta(made: Program, bits: int, classes: int) -> Cost:

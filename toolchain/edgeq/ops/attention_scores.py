@@ -31,6 +31,7 @@ class AttentionScores(Op):
     pairs: int = 1
 
     arity = 2
+    stores_second = True
     carried = True
     summary = "of two tensors of up to 16 bits, any number of heads; a map (heads, Tq, Tk), or a channel a key"
 

@@ -11,7 +11,7 @@ import numpy as np
 from edgeq.errors import EdgeqError
 from edgeq.fold import Fold
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import EMIT, READ, TAKE, Cost, HlsCall, RtlInstance, Stage, memory_cost
+from edgeq.hardware import EMIT, READ, TAKE, Cost, HlsCall, RtlInstance, Stage, store_cost
 from edgeq.ops import _attention, _cost, _rtl, _schedule
 from edgeq.ops._mac import exact_matmul
 
@@ -35,6 +35,7 @@ class AttentionValues(Op):
     heads: int
 
     arity = 2
+    stores_second = True
     carried = True
     summary = "of an attention map and values of up to 16 bits each, any number of heads"
 
@@ -129,7 +130,7 @@ class AttentionValues(Op):
         ring = Cost(ff=(v.channels - many) * bits + self.heads * p.width)
         if fold.narrow:  # the sums go round in shift registers of a LUT each
             ring = Cost(lut=many * bits * ceil(slices / 32) + pe * p.width * (self.heads - 1) / 2, ff=self.heads * p.width)
-            ring += memory_cost(many * y.width, depth * slices) + _cost.fifo(1, depth)
+            ring += store_cost(many * y.width, depth * slices) + _cost.fifo(1, depth)
         out = _cost.fifo(pe * y.width, NARROW_OUTPUTS) if fold.narrow else _cost.fifo(y.channels * y.width, depth)
         store = _attention.store(v, many * v.width, slices, fold.narrow)
         return store + _attention.lanes(p, v, many, 1, bits) + ring + out

@@ -11,7 +11,7 @@ import numpy as np
 from edgeq.errors import EdgeqError
 from edgeq.fold import Fold
 from edgeq.graph import Draw, IntType, Op, range_width
-from edgeq.hardware import Cost, HlsCall, RtlInstance, Stage, memory_cost
+from edgeq.hardware import Cost, HlsCall, RtlInstance, Stage, store_cost
 from edgeq.ops import _cost, _root, _rtl, _sample, _schedule
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ class LayerNorm(Op):
         lane = _cost.product(d, d) + _cost.product(d, RECIPROCAL_BITS) + Cost(lut=4 * d + x.width, ff=2 * d + x.width + y.width)
         sums = Cost(lut=(pe - 1) * 3 * d + 1.5 * (mean.sum_bits + squares), ff=pe * d + mean.sum_bits + squares)
         of_mean = _cost.product(mean.sum_bits, mean.multiplier.bit_length()) if mean.shift else Cost()
-        memories = memory_cost(pe * d, MEANS * steps) + memory_cost(pe * d, (SQUARES + ROOTS + RECIPROCALS) * steps)
+        memories = store_cost(pe * d, MEANS * steps) + store_cost(pe * d, (SQUARES + ROOTS + RECIPROCALS) * steps)
         slow = _root.cost(squares, iterative=True) + _cost.divide(roots, RECIPROCAL_BITS, iterative=True)
         words = ((d, MEANS), (squares, SQUARES), (roots, ROOTS), (RECIPROCAL_BITS, RECIPROCALS))
         fifos = reduce(Cost.__add__, (_cost.fifo(*word) for word in words))
