@@ -32,13 +32,13 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A residual block, whose skip needs a FIFO, then a binary layer that is unrolled where the budget lets it."""
     rng, folder = np.random.default_rng(5), tmp_path_factory.mktemp("explore") / "export"
     nodes = [
-        Node("a", Conv2d(rng.integers(-32, 32, (4, 4, 3, 3)), pads=(1, 1, 1, 1)), ("x",), "h"),
-        Node("q", Requantize(np.array([1]), np.array([0]), 6, "floor", -8, 7), ("h",), "g"),
+        Node("a", Conv2d(rng.integers(-32, 32, (8, 8, 3, 3)), pads=(1, 1, 1, 1)), ("x",), "h"),
+        Node("q", Requantize(np.array([1]), np.array([0]), 10, "floor", -128, 127), ("h",), "g"),
         Node("add", Add(np.array([1]), np.array([1])), ("g", "x"), "r"),
-        Node("s", Threshold(rng.integers(-4, 4, (4, 1)), np.zeros(4, np.int64), -1, 2), ("r",), "b"),
-        Node("<script>", BinaryConv2d(rng.choice([-1, 1], (16, 4, 3, 3))), ("b",), "y"),
+        Node("s", Threshold(rng.integers(-40, 40, (8, 1)), np.zeros(8, np.int64), -1, 2), ("r",), "b"),
+        Node("<script>", BinaryConv2d(rng.choice([-1, 1], (16, 8, 3, 3))), ("b",), "y"),
     ]
-    graph = Graph("x", IntType((4, 5, 5), -8, 7), nodes, "y")
+    graph = Graph("x", IntType((8, 5, 5), -128, 127), nodes, "y")
     graph.check()
     folder.mkdir()
     lower_onnx.save(graph, folder / flow.INTEGER_FILE)
@@ -51,7 +51,7 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def found(export: Path) -> dict[str, Any]:
-    options = "--board ultra96 --board kv260 --fps 1e12 --fps 1e6 --fps 3e6 --max-util 0.02"
+    options = "--board ultra96 --board kv260 --fps 1e12 --fps 4e5 --fps 3e6 --max-util 0.04"
     arguments = [str(export), *options.split(), "--max-util", "0.7", "-o", str(export.parent / "sweep"), "--json"]
     done = CliRunner().invoke(cli, ["explore", *arguments])
     assert done.exit_code == 0, done.output

@@ -135,7 +135,9 @@ def test_a_build_may_take_no_dsp() -> None:
 
 
 def test_a_constant_of_too_many_digits_is_refused() -> None:
-    graph = network(int("1" + "01" * 14, 2))
+    """Where it is on its own; behind a layer, an unrolled one has no bound."""
+    scale = Requantize(np.array([int("1" + "01" * 14, 2)]), np.array([5]), 12, "half_even", -128, 127)
+    graph = Graph("x", SUMS, [Node("a", scale, ("x",), "y")], "y")
     with pytest.raises(EdgeqError, match="dsp") as caught:
         choose(graph, board("ultra96"), Target(max_dsp=0))
     assert caught.value.where == "a"

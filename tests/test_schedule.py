@@ -74,7 +74,7 @@ def attention(pe: int, tokens: tuple[int, int]) -> tuple[Graph, dict[str, Fold]]
     return Graph("x", IntType((4, *tokens), -8, 7), nodes, "y"), folds
 
 
-NETWORKS = {"join": (join, ("join", 1), 71), "chain": (chain, ("b", 0), 6), "itself": (itself, ("scores", 0), 6)}
+NETWORKS = {"join": (join, ("join", 1), 65), "chain": (chain, ("b", 0), 6), "itself": (itself, ("scores", 0), 6)}
 """For each network, where it needs its only FIFO, and of how many words."""
 
 
@@ -118,7 +118,7 @@ def test_one_word_less_is_slower_as_the_schedule_says(name: str, tmp_path: Path)
 
 
 def test_one_word_less_in_a_random_network(tmp_path: Path) -> None:
-    seed = 23
+    seed = 3
     graph, x, y = varied_network(seed)
     graph = hardware_passes(graph)
     folds = random_folds(graph, seed)

@@ -15,10 +15,15 @@ MAX_CODE_BITS = 60
 """The longest code of an integer: tables of the HLS project hold 63 bits."""
 
 
-def digit_count(codes: np.ndarray) -> np.ndarray:
+def _places(values: np.ndarray) -> np.ndarray:
+    """A bit for each place that has a digit: int64 of the same shape."""
+    size = np.abs(values).astype(np.int64)
+    return (size ^ (3 * size)) >> 1
+
+
+def digit_count(values: np.ndarray) -> np.ndarray:
     """The nonzero digits of integers in canonical signed-digit form, the fewest there are: int64 of the same shape."""
-    size = np.abs(codes).astype(np.int64)
-    return np.bitwise_count(size ^ (3 * size)).astype(np.int64)
+    return np.bitwise_count(_places(values)).astype(np.int64)
 
 
 def digit_planes(values: np.ndarray) -> np.ndarray:
@@ -51,8 +56,8 @@ class DigitCode:
     @staticmethod
     def of(values: np.ndarray) -> DigitCode:
         """The narrowest code that holds the values."""
-        signs, shifts = signed_digits(values)
-        return DigitCode(signs.shape[-1], int(shifts.max(initial=0)))
+        count = max(1, int(digit_count(values).max(initial=0)))
+        return DigitCode(count, max(0, int(_places(values).max(initial=0)).bit_length() - 1))
 
     @property
     def shift_bits(self) -> int:

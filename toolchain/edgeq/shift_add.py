@@ -19,13 +19,13 @@ import numpy as np
 
 from edgeq.cells import FAMILIES
 from edgeq.compressor import LUT_INPUTS, plan
-from edgeq.digits import digit_planes
+from edgeq.digits import digit_count, digit_planes
 from edgeq.fold import MAX_LUT_LEVELS
 from edgeq.graph import range_width
 from edgeq.netlist import Bit, Netlist, Word, chain_start
 from edgeq.unrolled import Compare
 
-MAX_DIGITS = 100_000
+MAX_DIGITS = 40_000
 """Nonzero digits of the weights of a layer that can be unrolled."""
 BLOCK = 64
 """Inputs among which common subexpressions are looked for."""
@@ -120,7 +120,7 @@ class Program:
 
 def digits(weight: np.ndarray) -> int:
     """Nonzero digits of all weights."""
-    return int(np.count_nonzero(digit_planes(weight)))
+    return int(digit_count(weight).sum())
 
 
 def program(weight: np.ndarray, inputs: Inputs, blocks: tuple[tuple[int, ...], ...], share: bool = True) -> Program:
@@ -508,7 +508,7 @@ def shift_add_sv(
         f"endmodule : {name}",
         "",
     ]
-    direct = sum(max(0, int(n) - 1) for n in np.count_nonzero(digit_planes(weight), axis=(1, 2)))
+    direct = int(np.maximum(0, digit_count(weight).sum(axis=1) - 1).sum())
     return ShiftAdd(
         "\n".join(text), built.latency, made.additions, direct, len(made.parts), luts, ffs,
         len(built.net.blocks) if built.net.family.block else 0, isinstance(tail, Compare),
@@ -566,16 +566,20 @@ def _behavioural(weight: np.ndarray, constant: np.ndarray, inputs: Inputs, made:
             half = 1 << tail.shift - 1 if tail.half_even and tail.shift else 0
             product = "v" if m == 1 else f"v * {_number(m, kind)}"
             results.append(f"    v = {product} + {_number(b + half, kind)};")
-            quotient = f"v >>> {tail.shift}" if tail.shift else "v"
             if half:
-                quotient = f"({quotient}) & ~{kind}'((v & {_number((1 << tail.shift) - 1, kind)}) == 0)"
+                results.append(f"    tie = (v & {_number((1 << tail.shift) - 1, kind)}) == 0;")
+            if tail.shift:
+                results.append(f"    v = v >>> {tail.shift};")  # a statement of its own: nothing unsigned is near it
+            if half:
+                results.append("    if (tie) v[0] = 1'b0;")
             lo, hi = _number(tail.lo, kind), _number(tail.hi, kind)
-            results += [f"    v = {quotient};", f"    {target} = {bits}'(v < {lo} ? {lo} : v > {hi} ? {hi} : v);"]
+            results.append(f"    {target} = {bits}'(v < {lo} ? {lo} : v > {hi} ? {hi} : v);")
     names = [f"n{k}" for k in range(known + len(made.parts))]
     return [
         f"  logic [{len(weight) * bits - 1}:0] y;",
         *(f"  {kind} {', '.join(names[i : i + 16])};" for i in range(0, len(names), 16)),
         f"  {kind} v;",
+        *(["  logic tie;"] if isinstance(tail, Rescale) and tail.half_even and tail.shift else []),
         "  always_comb begin",
         *reads,
         *sums,

@@ -28,7 +28,7 @@ from torch import Tensor, fx, nn
 from edgeq.board import Board
 from edgeq.errors import EdgeqError
 from edgeq.fixed_point import FixedPoint
-from edgeq.folding import Target, cheapest, choose, ladders
+from edgeq.folding import SOLVER_MARGIN, Target, cheapest, choose, ladders
 from edgeq.frontend import brevitas, qonnx
 from edgeq.graph import Graph
 from edgeq.hardware import RESOURCES, Cost
@@ -293,7 +293,7 @@ class Search:
 
         slack: the program may at first pass the limit by this factor. Raises EdgeqError where there is none.
         """
-        most = _reachable(limit)
+        most = reachable(limit)
         tight = scaled(most, slack)
         for _ in range(TRIES):
             solution = solve(tight)
@@ -361,10 +361,8 @@ class Search:
             raise EdgeqError(
                 f"there is no network of {bits} bits everywhere on this board", where=f"--against {bits}", fix="other bits"
             )
-        limit, loss = (
-            Cost(**row["built"]),
-            max(0.0, row["loss"] - self.base_loss),
-        )  # measured: what is expected may be twice as much
+        limit = Cost(**row["built"])
+        loss = max(0.0, row["loss"] - self.base_loss)  # measured: what is expected may be twice as much
         found: dict[str, Any] = {"bits": bits, "same_cost": None, "same_loss": None}
         aims: dict[str, Solve] = {
             "same_cost": self.program.most_accurate,
@@ -434,9 +432,10 @@ def _sites(paths: Mapping[str, Tensor]) -> Iterator[Site]:
             yield Site(layer, _field(path), path)
 
 
-def _reachable(limit: Cost) -> Cost:
-    """The same limit half a block above what may be taken of those that are counted: the programs keep a margin below."""
-    return Cost(limit.lut, limit.ff, floor(2 * limit.bram36) / 2 + 0.25, floor(limit.uram) + 0.5, floor(limit.dsp) + 0.5)
+def reachable(limit: Cost) -> Cost:
+    """A limit for the programs, which keep a margin below theirs, by which `limit` itself may be reached."""
+    lut, ff = (v * (1 + 2 * SOLVER_MARGIN) for v in (limit.lut, limit.ff))
+    return Cost(lut, ff, floor(2 * limit.bram36) / 2 + 0.25, floor(limit.uram) + 0.5, floor(limit.dsp) + 0.5)
 
 
 def _codes(quant: FixedQuant, values: Tensor) -> np.ndarray:
