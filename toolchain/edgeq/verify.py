@@ -22,6 +22,7 @@ import numpy as np
 from edgeq.engines.ort import OrtEngine
 from edgeq.engines.reference import ReferenceEngine
 from edgeq.errors import EdgeqError
+from edgeq.frontend import views
 from edgeq.frontend.ends import apply_tail, input_floats, read_lanes
 from edgeq.frontend.exact import SIGN, boundaries
 from edgeq.frontend.execute import QonnxEngine
@@ -259,7 +260,9 @@ class Comparer:
         if y[:1].size != int(np.prod(frame)):
             fix = "compare a graph with the model that it was made from"
             raise EdgeqError(f"{tensor} has frames of shape {frame}, the engine's are {y.shape[1:]}", where=source, fix=fix)
-        made = self._quantizer(source, record, y) if record["quantizer"] else self._linear(source, record, y, bias)
+        found = views.to_tensor(y, order := record.get("order"), frame)
+        made = self._quantizer(source, record, found) if record["quantizer"] else self._linear(source, record, found, bias)
+        made = views.to_source(made, order, y.shape[1:])
         self.seconds += time.perf_counter() - began
         return made
 

@@ -84,13 +84,22 @@ class Call:
         self.check_finite(value)
         return value.real()
 
-    def channels(self, index: int, sym: Sym) -> list[Fraction]:
-        """A constant operand as one Fraction a channel of sym, or one."""
+    def channels(self, index: int, sym: Sym) -> tuple[Sym, list[Fraction]]:
+        """(sym, a constant operand as one Fraction a channel of its tensor, or one); sym is rearranged where that is needed."""
         value = self.const(index)
         if value is None:
             raise self.refuse(f"input {index} of {self.node.op_type} is missing")
+        return self.by_channel(self.finite(value), sym)
+
+    def by_channel(self, values: np.ndarray, sym: Sym) -> tuple[Sym, list[Fraction]]:
+        """As `channels`, of exact values."""
         try:
-            return per_channel(self.finite(value), sym.shape)
+            if (sym.order is not None or sym.shape != sym.type.shape) and len(sym.shape) in (1, 3) and values.size > 1:
+                try:
+                    return sym, per_channel(values, sym)
+                except EdgeqError:
+                    sym = self.builder.in_layout(sym)
+            return sym, per_channel(values, sym)
         except EdgeqError as error:
             raise self.refuse(error.what, error.fix) from None
 
