@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from math import frexp
 from collections.abc import Mapping, Sequence
+from math import frexp
 from typing import Any
 
 import numpy as np
@@ -63,9 +63,10 @@ def build(kind: str, values: Mapping[str, Any], arrays: Sequence[np.ndarray | No
 
 
 def run(op: Op, xs: Sequence[np.ndarray], scales: Sequence[float], out: float) -> np.ndarray:
-    """op(x / scale, ...) * out, float32; where a scale is no power of two, x / scale is rounded to the nearest integer.
+    """op(x / scale, ...) * out, float32; with a scale that is no power of two, of the integers nearest to x / scale.
 
-    Raises EdgeqError where an x is no multiple of its scale, a power of two, op refuses values in that range, or a result is no float32.
+    Raises EdgeqError where an x is no multiple of its scale, if that is a power of two, op refuses values in that range, or a
+    result is no float32.
     """
     codes = []
     for x, scale in zip(xs, scales, strict=True):

@@ -1,8 +1,8 @@
 """Float functions that integer operators approximate: GELU, softmax, layer normalization (I-ViT, arXiv 2207.01405).
 
-A node of the source becomes nodes that name the operator, `FixedOperator` of `edgeq.custom_op`, with the scale of the codes before
-it; from there on the import is exact, and the QONNX file with these nodes in place of the float ones is the source that every
-engine is compared with. What the substitution changes is measured (`measure`), and told.
+A node of the source becomes nodes that name the operator, `FixedOperator` of `edgeq.custom_op`, with the scale of the codes
+before it. From there on the import is exact, and the QONNX file with these nodes in place of the float ones is the source that
+every engine is compared with. What the substitution changes is measured (`measure`), and told.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from onnx import helper, numpy_helper
 from edgeq.engines.reference import ReferenceEngine
 from edgeq.errors import EdgeqError
 from edgeq.fixed_point import DOMAIN, INTEGER
+from edgeq.frontend.ends import apply_tail
+from edgeq.frontend.execute import QonnxEngine
 from edgeq.frontend.nodes.call import Call
 from edgeq.frontend.patterns import gelu
 from edgeq.frontend.symbols import Sym
@@ -249,6 +251,18 @@ def measure(graph: Graph, codes: np.ndarray) -> list[dict[str, Any]]:
             "values": int(error.size), "over": "all codes" if every else f"{min(len(codes), FRAMES)} frames",
         }  # fmt: skip
     return entries
+
+
+def network_error(graph: Graph, source: onnx.ModelProto, floats: np.ndarray, outputs: np.ndarray) -> dict[str, Any]:
+    """Root mean square and largest difference of the integers' real outputs from those of the source with its float functions."""
+    ours, exact = apply_tail(graph, outputs[:FRAMES]), QonnxEngine(source).run(floats[:FRAMES])
+    if graph.meta["tail"]["softmax"]:
+        ours = np.moveaxis(softmax(np.moveaxis(ours, 1, -1)), -1, 1)
+    error = np.abs(ours.reshape(exact.shape) - exact)
+    return {
+        "rms": float(np.sqrt(np.square(error).mean())), "largest": float(error.max()), "reach": float(np.abs(exact).max()),
+        "values": int(error.size), "over": f"{len(exact)} frames",
+    }  # fmt: skip
 
 
 def note(builder_graph: Graph, where: str, s: Substitute, sym: Sym) -> None:

@@ -43,7 +43,9 @@ class Builder:
     """The integer graph under construction. Every method that emits takes the QONNX node's output as `source`."""
 
     def __init__(self) -> None:
-        self.graph = Graph(INPUT, IntType((1,), 0, 0), meta={"real": {}, "nodes": {}, "quantizers": [], "messages": [], "approximations": []})
+        self.graph = Graph(
+            INPUT, IntType((1,), 0, 0), meta={"real": {}, "nodes": {}, "quantizers": [], "messages": [], "approximations": []}
+        )
         self.types: dict[str, IntType] = {}
         self.source: dict[str, Any] = {}
         """The model's input: name, shape without the batch."""
@@ -259,7 +261,7 @@ class Builder:
 
     def quantized(self, sym: Sym, q: Quantizer, source: str) -> Sym:
         """sym through the quantizer q; the result's real value is scale * integer."""
-        if sym.is_input:
+        if sym.is_input and len(sym.shape) != 2:  # that of tokens lies as it should
             sym = self.in_layout(sym) if len(sym.lanes) > 1 or len(q.scale) > 1 else self.in_order(sym)
         lanes = q.lanes(sym.lanes)
         result = tuple(Lane(s) for s in q.scale)

@@ -108,7 +108,7 @@ class Patterns:
     # Rewriting
 
     def replace(self, inner: list[onnx.NodeProto], made: list[onnx.NodeProto]) -> bool:
-        """Put `made` in place of the nodes `inner`, of which the last one gives the result. False where others read in between."""
+        """Put `made` in place of the nodes `inner`; the last one gives the result. False where others read one between."""
         gone = {id(node) for node in inner}
         for node in inner[:-1]:
             name = node.output[0]
@@ -200,10 +200,10 @@ class Patterns:
         inner = [power]
         exponent = 0.5 if power.op_type == "Sqrt" else self.number(power.input[1])
         tail: onnx.NodeProto | None = power
-        if exponent == 0.5 and (inverse := self.reader(power, "Reciprocal", "Div")) is not None:
-            if inverse.op_type == "Reciprocal" or (inverse.input[1] == power.output[0] and self.number(inverse.input[0]) == 1):
-                inner.append(inverse)
-                tail, exponent = inverse, -0.5
+        inverse = self.reader(power, "Reciprocal", "Div") if exponent == 0.5 else None
+        if inverse is not None and (inverse.op_type == "Reciprocal" or self.number(inverse.input[0]) == 1):
+            inner.append(inverse)
+            tail, exponent = inverse, -0.5
         root = self.reader(tail, "Mul" if exponent == -0.5 else "Div") if tail is not None else None
         lifted = self.made(power.input[0], "Add")
         if root is None or lifted is None or exponent not in (0.5, -0.5):

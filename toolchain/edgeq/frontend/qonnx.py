@@ -18,21 +18,32 @@ import onnx
 from onnx import TensorProto, helper
 
 from edgeq.errors import EdgeqError
-from edgeq.frontend.builder import INPUT, Builder, optional_texts, texts
 from edgeq.fixed_point import DOMAIN
 from edgeq.frontend.approximate import SUBSTITUTES, Substitute, note
+from edgeq.frontend.builder import INPUT, Builder, optional_texts, texts
 from edgeq.frontend.ends import apply_tail, given_inputs, input_codes, input_floats, parse_input, random_inputs
 from edgeq.frontend.exact import Lane, merge
 from edgeq.frontend.execute import execute
 from edgeq.frontend.fold import FOLDABLE, fold
 from edgeq.frontend.load import check_model, load_model, to_array
 from edgeq.frontend.nodes import HANDLERS, QUANTIZERS, Call
+from edgeq.frontend.nodes.tokens import features_last
 from edgeq.frontend.patterns import Patterns
 from edgeq.frontend.symbols import Const, QConst, Sym, Value
 from edgeq.graph import Graph, IntType
 from edgeq.ops.rearrange import Rearrange
 
-__all__ = ["apply_tail", "execute", "given_inputs", "import_model", "import_qonnx", "input_codes", "input_floats", "load_model", "random_inputs"]
+__all__ = [
+    "apply_tail",
+    "execute",
+    "given_inputs",
+    "import_model",
+    "import_qonnx",
+    "input_codes",
+    "input_floats",
+    "load_model",
+    "random_inputs",
+]
 
 INEXACT = {"Exp": 4.0, "Log": 4.0, "Pow": 4.0}
 """Roundings by which float32 implementations of a constant operator may differ; the others are correctly rounded."""
@@ -146,13 +157,23 @@ class Importer:
         layout = shape if len(shape) in (1, 3) else (prod(shape),)
         self.builder.source = {"name": source.name, "shape": list(shape)}
         if spec is None:
-            self.values[source.name] = Sym("", IntType(layout, 0, 0), (Lane(Fraction(1)),), shape)
+            self.values[source.name] = self._float_input(shape, layout)
             return
         lo, hi, divisor = parse_input(spec)
         self.builder.input(IntType(layout, lo, hi), self.builder.source | {"kind": "integer", "divisor": str(divisor)})
         lane = Lane(1 / divisor).rounded(max(-lo, hi))
         sym = Sym(INPUT, IntType(layout, lo, hi), (lane,), shape)
         self.values[source.name] = self.builder.record(sym, source.name)
+
+    @staticmethod
+    def _float_input(shape: tuple[int, ...], layout: tuple[int, ...]) -> Sym:
+        """The model's input before its quantizer; tokens [T, D] as pixels."""
+        whole = Sym("", IntType(layout, 0, 0), (Lane(Fraction(1)),), shape)
+        if len(shape) != 2:
+            return whole
+        count, features = shape
+        kind = IntType((features, 1, count), 0, 0)
+        return replace(whole, type=kind, order=features_last(shape), steps=((shape, (1, 0), kind.shape),))
 
     def _ordered(self, output: str) -> list[onnx.NodeProto]:
         """The nodes that the output needs, each after those it reads; in the file's order where that is such an order.

@@ -61,7 +61,8 @@ class Sym:
     """The chain `lanes` on the integer tensor `tensor`, seen in another shape.
 
     tensor: name in the integer graph, "" for the model's float input before its first quantizer. shape: without the
-    batch. order: how the elements lie in the tensor (`views.py`). lanes: one per channel of the tensor, or one. pads: zeros around it that wait for a convolution.
+    batch. order: how its elements lie in the tensor (`views.py`). lanes: one per channel of the tensor, or one.
+    pads: zeros around it that wait for a convolution.
     """
 
     tensor: str

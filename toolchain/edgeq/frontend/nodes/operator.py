@@ -25,7 +25,9 @@ def fixed_operator(call: Call) -> Value:
     try:
         arity = operator_class(kind).arity
         if len(call.inputs) < 2 * arity + 1:
-            raise EdgeqError(f"{kind} has {len(call.inputs)} inputs", fix="its tensors, a scale for each, its arrays, the scale it gives")
+            raise EdgeqError(
+                f"{kind} has {len(call.inputs)} inputs", fix="its tensors, a scale for each, its arrays, the scale it gives"
+            )
         fields = {name: call.attribute(name, 0) for name in call.attributes if name != NAME}
         op = build(kind, fields, [stored(call, i) for i in range(2 * arity, len(call.inputs) - 1)])
     except EdgeqError as error:
@@ -59,4 +61,3 @@ def multiple(call: Call, index: int, scale: Fraction) -> Sym:
 def stored(call: Call, index: int) -> np.ndarray | None:
     value = call.const(index)
     return value.array if isinstance(value, Const) else None
-

@@ -106,7 +106,7 @@ def bipolar_quant(call: Call) -> Value:
 def quantized(call: Call, scale: np.ndarray, q: Quantizer) -> Sym:
     """A quantizer on an activation."""
     sym = call.sym()
-    if sym.is_input and scale.size > 1:
+    if sym.is_input and scale.size > 1 and len(sym.shape) != 2:
         sym = call.builder.in_layout(sym)
     try:
         sym, scales = call.by_channel(scale, sym)

@@ -1,19 +1,19 @@
 """Sequences of tokens: [N, T, D] and, split into heads, [N, heads, T, d].
 
-Their tensor is (D, 1, T), a pixel a token, of which the source's is another order (`views.py`): a linear layer is a convolution of
-1 x 1 pixels, and attention has operators of its own.
+Their tensor is (D, 1, T), a pixel a token, of which the source's is another order (`views.py`): a linear layer is a convolution
+of 1 x 1 pixels, and attention has operators of its own.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from fractions import Fraction
 from math import prod
 
 import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.frontend import views
+from edgeq.frontend.builder import shown
 from edgeq.frontend.exact import UNIT, Lane, common_divisor
 from edgeq.frontend.nodes.call import Call, handles
 from edgeq.frontend.symbols import Const, QConst, Sym, Value, per_channel, spread_over
@@ -51,14 +51,16 @@ def placed(sym: Sym, shape: Shape) -> Sym:
 
 
 def activations(call: Call) -> Value:
-    """MatMul of two activations: scores of queries [h, M, K] and keys [h, K, N], or an attention map [h, M, K] and values [h, K, N].
+    """MatMul of two activations, [h, M, K] by [h, K, N]: scores of queries and keys, or an attention map and values.
 
     Either operator gives any such product; it is the one whose operands lie as they are wanted.
     """
     a, b = call.integers(0), call.integers(1)
     if len(a.shape) not in (2, 3) or len(a.shape) != len(b.shape) or a.shape[:-2] != b.shape[:-2] or a.shape[-1] != b.shape[-2]:
         full = [(call.batch, *s.shape) for s in (a, b)]
-        raise call.refuse(f"a MatMul of two activations of shapes {full[0]} and {full[1]}", "[N, heads, T, d] by [N, heads, d, T]")
+        raise call.refuse(
+            f"a MatMul of two activations of shapes {full[0]} and {full[1]}", "[N, heads, T, d] by [N, heads, d, T]"
+        )
     heads, (m, k, n) = prod(a.shape[:-2]), (*a.shape[-2:], b.shape[-1])
     turned = (0, 2, 1)
     scores = ((heads * k, 1, m), views.transposed(None, (heads, k, m), turned)), ((heads * k, 1, n), None)
@@ -97,7 +99,7 @@ def in_units(call: Call, sym: Sym, values: np.ndarray) -> tuple[Sym, np.ndarray]
     unit = common_divisor((sym.scales[0], *set(values.ravel().tolist())))
     factor = abs(sym.scales[0]) / unit
     if factor >= 1 << (MAX_MULTIPLIER_BITS - 1):
-        what = f"a constant that no integers of {MAX_MULTIPLIER_BITS} bits relate to the activations' scale {float(sym.scales[0]):.9g}"
+        what = f"a constant that no integers of {MAX_MULTIPLIER_BITS} bits relate to activations of scale {shown(sym.scales)}"
         raise call.refuse(what, "quantize the constant, by the quantizer of the activations or one of 2^k times its scale")
     if sym.scales[0] < 0 or factor > 1:
         sym = call.builder.multiplied(sym, int(sym.scales[0] / unit))
@@ -147,7 +149,9 @@ def selected(call: Call, axis: int, start: int, count: int) -> Sym:
     sym = call.integers()
     if len(sym.shape) != 2 or axis % (1 + len(sym.shape)) != 1 or not 0 <= start < start + count <= sym.shape[0]:
         full = (call.batch, *sym.shape)
-        raise call.refuse(f"{call.node.op_type} of {count} from {start} along axis {axis} of {full}", "tokens of [N, T, D], axis 1")
+        raise call.refuse(
+            f"{call.node.op_type} of {count} from {start} along axis {axis} of {full}", "tokens of [N, T, D], axis 1"
+        )
     sym = by_feature(call, sym)
     tensor, kind = call.builder.emit(SelectTokens(start, count), sym.tensor)
     return placed(replace(sym, tensor=tensor, type=kind), (count, sym.shape[1]))
