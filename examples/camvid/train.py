@@ -72,13 +72,22 @@ def float_network(file: Path) -> Segmenter:
 @click.option("--rate", default=0.001, show_default=True, help="AdamW's first learning rate.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--threads", default=1, show_default=True)
+@click.option("--start", type=FILE, help="The state to begin with, of another run.")
 @click.option("--json", "json_file", type=FILE, help="Write the result as JSON.")
 def train_float(
-    data: Path, target: Path, epochs: int, batch: int, rate: float, seed: int, threads: int, json_file: Path | None
+    data: Path,
+    target: Path,
+    epochs: int,
+    batch: int,
+    rate: float,
+    seed: int,
+    threads: int,
+    start: Path | None,
+    json_file: Path | None,
 ) -> None:
     """Train the float network on DATA and write its state to TARGET."""
     with seeded(seed):
-        net = float_model().to(memory_format=torch.channels_last)
+        net = (float_network(start) if start else float_model()).to(memory_format=torch.channels_last)
     recipe = Recipe(epochs, batch, rate, 1.0, seed, threads=threads, decay=DECAY, warmup=WARMUP)
     seconds = learn(net, data, recipe)
     torch.save(net.state_dict(), target)

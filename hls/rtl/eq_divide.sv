@@ -1,5 +1,5 @@
-// Division of unsigned numbers, rounded down: a digit a cycle, by a comparison and a subtraction, without a stream. By a constant,
-// multiply and shift instead.
+// Division of unsigned numbers, rounded down: a subtraction a digit, a digit a cycle, without a stream. By a constant, multiply and
+// shift instead.
 // Latency Digits cycles, never stalling; a quotient a cycle, or where it is iterative, one in Digits cycles.
 module eq_divide #(
   /// Bits of the dividend.
@@ -34,11 +34,13 @@ module eq_divide #(
     logic [DenBits-1:0] den, rest;
     logic [Digits-1:0] num;
     logic [DenBits:0] trial;
+    logic [DenBits+1:0] less;
     logic one;
     {den, rest, num} = state;
     trial = {rest, num[Digits-1]};
-    one = trial >= {1'b0, den};
-    digit = {den, DenBits'(one ? trial - {1'b0, den} : trial), Digits'({num, one})};
+    less = {1'b0, trial} - {2'b0, den};
+    one = !less[DenBits+1];
+    digit = {den, one ? less[DenBits-1:0] : trial[DenBits-1:0], Digits'({num, one})};
   endfunction
 
   logic [StateBits-1:0] start;

@@ -1,5 +1,5 @@
 // The integer square root of every channel, rounded down, Pe channels a cycle. The pixel stays in the source until its last cycle.
-// Latency Channels/Pe + Digits + 2 cycles, Digits being the bits of a root; exactly Channels/Pe cycles a pixel.
+// Latency Channels/Pe + Digits + 1 cycles, Digits being the bits of a root; exactly Channels/Pe cycles a pixel.
 module eq_isqrt #(
   /// Channels.
   parameter int unsigned Channels = 1,

@@ -2,7 +2,7 @@
 // rounded half to even, F = (2**31 - 1) / floor(sqrt(sum of d*d)). Five stages with a FIFO between any two work on as many pixels:
 // the sum and mean, the sum of squares, its root (a digit a cycle), the reciprocal (a digit a cycle), the products. A pixel's
 // channels wait for them in two memories.
-// Latency 3*Channels/Pe + 2*ceil(log4(Pe)) + SquareBits/2 + 51 cycles at most; a pixel in Channels/Pe cycles, or 31 if that is more.
+// Latency 3*Channels/Pe + 2*ceil(log4(Pe)) + ceil(SquareBits/2) + 44 cycles; a pixel in Channels/Pe cycles, or 31 if that is more.
 module eq_layer_norm #(
   /// Channels.
   parameter int unsigned Channels = 2,

@@ -1,5 +1,5 @@
-// The integer square root, rounded down: a digit a cycle, by a comparison and a subtraction, without a divider or a stream.
-// eq_isqrt is the operator.
+// The integer square root, rounded down: a subtraction a digit, a digit a cycle, without a divider or a stream. eq_isqrt is
+// the operator.
 // Latency Digits cycles, never stalling; a root a cycle, or where it is iterative, one in Digits cycles.
 module eq_root #(
   /// Bits of x, unsigned.
@@ -26,14 +26,15 @@ module eq_root #(
   // {what is left of x, highest digit first; x so far minus the square of the root so far; this root}, a digit of base 4 later.
   function automatic logic [StateBits-1:0] digit(input logic [StateBits-1:0] state);
     logic [XBits-1:0] x;
-    logic [RestBits-1:0] rest, trial;
+    logic [RestBits-1:0] rest;
+    logic [RestBits:0] less;
     logic [Digits-1:0] root;
     logic one;
     {x, rest, root} = state;
     rest = RestBits'({rest, x[XBits-1 -: 2]});
-    trial = {root, 2'b01};
-    one = rest >= trial;
-    digit = {XBits'({x, 2'b00}), one ? rest - trial : rest, Digits'({root, one})};
+    less = {1'b0, rest} - {1'b0, root, 2'b01};
+    one = !less[RestBits];
+    digit = {XBits'({x, 2'b00}), one ? less[RestBits-1:0] : rest, Digits'({root, one})};
   endfunction
 
   logic [StateBits-1:0] start;

@@ -1,8 +1,9 @@
 """The operators that QONNX lacks: `FixedQuant`, a cast to `ap_fixed`, `FixedLookup`, a table of codes, and `FixedOperator`.
 
 `Quant` has no rounding of halves to plus or minus infinity, and always saturates. A table says to the last bit what a function
-is, which its name does not; a FixedOperator is an operator of the integer graph, as its file in `edgeq.ops` defines it. qonnx takes a node's domain for the module that defines it, so a file with the domain
-`edgeq.custom_op` runs in plain qonnx wherever edgeq is installed.
+is, which its name does not; a FixedOperator is an operator of the integer graph, as its file in `edgeq.ops` defines it. qonnx
+takes a node's domain for the module that defines it, so a file with the domain `edgeq.custom_op` runs in plain qonnx wherever
+edgeq is installed.
 """
 
 from __future__ import annotations
@@ -79,8 +80,9 @@ class FixedLookup(CustomOp):
 class FixedOperator(CustomOp):
     """y = op(x_0 / scale_0, ...) * out_scale, where each x_i / scale_i is an integer tensor.
 
-    Inputs: the tensors x_i, float32 [N, C, H, W] or [N, F]; their scales, powers of two; the operator's arrays, int64, in the order
-    of its fields; out_scale, a power of two. Attributes: `operator`, one of `edgeq.operators.OPERATORS`, and its integer fields.
+    Inputs: the tensors x_i, float32 [N, C, H, W] or [N, F]; their scales, powers of two; the operator's arrays, int64, in the
+    order of its fields; out_scale, a power of two. Attributes: `operator`, one of `edgeq.operators.OPERATORS`, and its integer
+    fields.
     """
 
     def get_nodeattr_types(self) -> dict[str, tuple[str, bool, Any]]:

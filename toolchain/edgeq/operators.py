@@ -1,9 +1,10 @@
-"""Operators of the integer graph that a QONNX file names itself (`FixedOperator` of `edgeq.custom_op`), built from untrusted data."""
+"""Operators of the integer graph that a QONNX file names (`FixedOperator` of `edgeq.custom_op`), built from untrusted data."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from functools import cache
 from math import frexp
 from typing import Any
 
@@ -16,8 +17,8 @@ from edgeq.ops import registry
 NAME = "operator"
 """The attribute with the kind; every other one is a field."""
 OPERATORS = (
-    "AddPosition", "AppendTokens", "AttentionScores", "AttentionValues", "ISqrt", "LayerNorm", "NearMax", "SelectTokens", "ShiftGELU",
-    "Shiftmax", "Threshold",
+    "AddPosition", "AppendTokens", "AttentionScores", "AttentionValues", "ISqrt", "LayerNorm", "NearMax", "SelectTokens",
+    "ShiftGELU", "Shiftmax", "Threshold",
 )  # fmt: skip
 """Those that no operator of ONNX means. Their fields are integers and arrays of integers."""
 FIELD_LIMIT, ARRAY_LIMIT = 1 << 31, 1 << 62
@@ -26,6 +27,7 @@ MAX_FLOAT32 = 1 << 24
 """Integers up to it are float32 values, as are their products with a power of two."""
 
 
+@cache
 def operator_class(kind: str) -> type[Op]:
     """The operator of this kind; raises EdgeqError where it is none of OPERATORS."""
     found = registry().get(kind) if kind in OPERATORS else None

@@ -275,6 +275,8 @@ class Builder:
     def coded(self, sym: Sym, q: Quantizer) -> Sym:
         """The integers that q makes of sym; its lanes stay those of sym. A mode that treats signs alike may take two halves."""
         lanes = q.lanes(sym.lanes)
+        if lanes == (Lane(Fraction(1)),) and q.mode != SIGN and not q.zero and q.lo <= sym.type.lo and sym.type.hi <= q.hi:
+            return sym  # codes of this quantizer already
         if q.mode in ONE_SIDED and q.lo >= 0 and not q.zero:  # what lies below zero is clipped
             q = replace(q, mode=ONE_SIDED[q.mode])
         op = self._operator(lanes, q, sym.type)

@@ -85,6 +85,20 @@ class Body:
         closer = self.op("Less" if op_type == "Min" else "Greater", a, b, dtype=np.bool_)
         return self.op("Where", closer, a, b, dtype=np.int64)
 
+    def largest(self, x: str, axis: int, size: int) -> str:
+        """The maximum along an axis of `size` elements, which becomes one.
+
+        Of int64, where onnxruntime errs as in `extreme`, two halves are compared until one element is left.
+        """
+        if self._dtypes[x] != np.int64:
+            return self.op("ReduceMax", x, self.const(np.array([axis])), keepdims=1)
+        while size > 1:
+            half = (size + 1) // 2  # of an odd number the halves share the middle one
+            spans = [(0, half), (size - half, size)]
+            first, second = (self.op("Slice", x, *(self.const(np.array([v])) for v in (*span, axis))) for span in spans)
+            x, size = self.extreme("Max", first, second), half
+        return x
+
     def affine(self, x: str, scale: int, offset: int) -> str:
         """scale*x + offset in the type of x."""
         if scale != 1:

@@ -40,6 +40,8 @@ LUT_PER_SUM_BIT = 1.5
 """An accumulator and what clears it."""
 LUT_PER_SHIFTED_BIT = 0.6
 """A bit and position of the shift of eq_digit."""
+LUT_PER_DIVIDED_BIT = 2
+"""A comparison and a subtraction of eq_divide."""
 MUX_INPUTS_PER_LUT = 2.5
 LOAD_INPUTS_PER_LUT = 2.0
 """Where a word count is no power of two: 273 LUT for 28 words of 21 bits, 1,175 for 30 of 77."""
@@ -70,6 +72,12 @@ def product(a_bits: int, b_bits: int) -> Cost:
 def slices(bits: int, parts: int) -> Cost:
     """eq_slices: a beat of `bits` bits in parts."""
     return Cost(lut=bits * (parts - 1) / parts / MUX_INPUTS_PER_LUT, ff=bits / parts) + CONTROL
+
+
+def divide(den_bits: int, digits: int, iterative: bool = False) -> Cost:
+    """eq_divide: a comparison and a subtraction a digit, as wide as the divisor; divisor, rest and quotient are kept."""
+    stage = Cost(lut=LUT_PER_DIVIDED_BIT * den_bits, ff=2 * den_bits + digits)
+    return stage + Cost(lut=2 * den_bits + digits) if iterative else scaled(stage, digits)
 
 
 def scaled(cost: Cost, times: float) -> Cost:

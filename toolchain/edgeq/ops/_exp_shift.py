@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw
+from edgeq.hardware import Cost
+from edgeq.ops import _cost
+
+if TYPE_CHECKING:
+    from edgeq.lower.onnx import Body
 
 EXP_BITS = 30
 """Most bits of point + shift: an exponential is at most 2^(point+shift), and one bit more while it is shifted."""
 PRODUCT_BITS = 61
 """Bits that hold x * slope."""
+LUT_PER_SHIFTED_BIT = 0.6
 
 
 def exp_shift(t: np.ndarray, point: int, shift: int) -> np.ndarray:
@@ -28,6 +36,25 @@ def exp_shift(t: np.ndarray, point: int, shift: int) -> np.ndarray:
 def far(slope: int, point: int, shift: int) -> int:
     """The least distance d with ExpShift(-d*slope) at its least: exponentials of larger ones are the same."""
     return -(-(shift << point) // slope)
+
+
+def to_onnx(body: Body, d: str, slope: int, point: int, shift: int) -> str:
+    """ExpShift(-d*slope) in standard operators, uint32.  d: int32 or int64, 0 or more."""
+    end = far(slope, point, shift)
+
+    def right(x: str, bits: str) -> str:
+        return body.op("BitShift", x, bits, direction="RIGHT")
+
+    def u32(value: int) -> str:
+        return body.const(np.uint32(value))
+
+    near = body.extreme("Min", d, body.const(np.array(end, body.result_dtype(d))))
+    u = body.op("Mul", body.cast(near, np.uint32), u32(min(slope, shift << point)))  # -t, less than 2^31; all below fits, too
+    half, sixteenth = (right(body.op("Add", u, u32((1 << n) - 1)), u32(n)) for n in (1, 4))
+    v = body.op("Min", body.op("Sub", body.op("Add", u, half), sixteenth), u32(shift << point))
+    line = body.op("Sub", u32(2 << point), body.op("BitwiseAnd", v, u32((1 << point) - 1)))
+    lifted = body.op("BitShift", line, u32(shift), direction="LEFT")
+    return right(lifted, body.op("Add", right(v, u32(point)), u32(1)))
 
 
 def check(name: str, slope: int, point: int, shift: int, reach: int) -> None:
@@ -53,3 +80,22 @@ def shifted(name: str, constant: int, exponent: int) -> int:
     if exponent < 0 and constant % (1 << -exponent):
         raise EdgeqError(f"{name}, {constant}, is no multiple of 2^{-exponent}", fix="a point that leaves room for it")
     return constant << exponent if exponent >= 0 else constant >> -exponent
+
+
+def params(slope: int, point: int, shift: int) -> dict[str, int | str]:
+    """Those of eq_exp_shift.sv."""
+    return {"Slope": min(slope, shift << point), "Point": point, "Shift": shift}
+
+
+def config(slope: int, point: int, shift: int) -> dict[str, int]:
+    """What eq_exp_shift.h reads."""
+    return {"slope": min(slope, shift << point), "point": point, "shift": shift, "far": far(slope, point, shift)}
+
+
+def cost(bits: int, slope: int, point: int, shift: int) -> Cost:
+    """eq_exp_shift on distances of `bits` bits."""
+    cut, end, slope = (shift << point).bit_length(), far(slope, point, shift), min(slope, shift << point)
+    near, out = min(bits, end.bit_length()), point + shift + 1
+    scale = _cost.product(near, slope.bit_length()) if slope & (slope - 1) else Cost()
+    logic = Cost(lut=bits / 2 + near + 3 * cut + LUT_PER_SHIFTED_BIT * out * shift.bit_length(), ff=near + 2 * cut + out)
+    return scale + logic

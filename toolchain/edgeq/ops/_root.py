@@ -42,8 +42,6 @@ def digits(bits: int) -> int:
 
 
 def cost(bits: int, iterative: bool = False) -> Cost:
-    """eq_root: a comparison and a subtraction a digit, as wide as the root so far; what is left of the word, rest and root."""
+    """eq_root: a subtraction and a choice a digit, as wide as the root so far; what is left of the word, rest and root."""
     n = digits(bits)
-    if iterative:
-        return Cost(lut=2 * n + 3 * n, ff=4 * n)
-    return Cost(lut=n * n, ff=2 * n * n)
+    return Cost(lut=6 * n, ff=4 * n) if iterative else Cost(lut=2 * n * n, ff=1.45 * n * n)

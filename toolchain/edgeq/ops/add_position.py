@@ -11,7 +11,7 @@ import numpy as np
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
 from edgeq.hardware import Cost, HlsCall, HlsTable, RtlInstance, Stage, memory_cost, memory_image, to_bits
-from edgeq.ops import _cost, _rtl, _sample
+from edgeq.ops import _cost, _rtl, _sample, _tokens
 
 if TYPE_CHECKING:
     from edgeq.fold import Fold
@@ -43,11 +43,15 @@ class AddPosition(Op):
             raise EdgeqError(f"positions of shape {self.position.shape} for {x}", fix="[C, H*W] for (C, H, W)")
         lo, hi = int(self.position.min()), int(self.position.max())
         y = IntType(x.shape, x.lo + lo, x.hi + hi)
-        step = gcd(x.step if x.hi > x.lo else 0, int(np.gcd.reduce((self.position - lo).astype(np.uint64).ravel())))
+        step = gcd(x.step if x.hi > x.lo else 0, _tokens.spacing(self.position, lo))
         return IntType(x.shape, y.lo, y.hi, max(1, step))
 
     def is_identity(self, x: IntType) -> bool:
         return not self.position.any()
+
+    def rescaled(self, *exponents: int) -> tuple[Op, int]:
+        (exponent,) = exponents
+        return type(self)(_tokens.in_units(self.position, exponent)), exponent
 
     def reference(self, *xs: np.ndarray) -> np.ndarray:
         (x,) = xs

@@ -11,7 +11,7 @@ import numpy as np
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
 from edgeq.hardware import EMIT, READ, TAKE, Cost, HlsCall, HlsTable, RtlInstance, Stage, memory_cost, memory_image, to_bits
-from edgeq.ops import _cost, _rtl, _sample
+from edgeq.ops import _cost, _rtl, _sample, _tokens
 
 if TYPE_CHECKING:
     from edgeq.fold import Fold
@@ -43,8 +43,12 @@ class AppendTokens(Op):
             raise EdgeqError(f"tokens of shape {self.tokens.shape} behind {x}", fix="[C, 1 or more] behind (C, H, W)")
         shape = (x.channels, 1, x.pixels + self.tokens.shape[1])
         y = IntType(shape, min(x.lo, int(self.tokens.min())), max(x.hi, int(self.tokens.max())))
-        step = gcd(x.step, x.lo - y.lo, int(np.gcd.reduce((self.tokens - y.lo).astype(np.uint64).ravel())))
+        step = gcd(x.step, x.lo - y.lo, _tokens.spacing(self.tokens, y.lo))
         return IntType(shape, y.lo, y.hi, step)
+
+    def rescaled(self, *exponents: int) -> tuple[Op, int]:
+        (exponent,) = exponents
+        return type(self)(_tokens.in_units(self.tokens, exponent)), exponent
 
     def reference(self, *xs: np.ndarray) -> np.ndarray:
         (x,) = xs

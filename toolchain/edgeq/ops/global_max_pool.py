@@ -38,18 +38,8 @@ class GlobalMaxPool(Op):
         return xs[0].max(axis=(2, 3), keepdims=True)
 
     def to_onnx(self, body: Body, *xs: str) -> str:
-        (x,) = xs
-        if body.out.storage != np.int64:
-            return body.op("ReduceMax", x, body.const(np.array([2, 3])), keepdims=1)
-        # onnxruntime 1.31 errs on int64 where bit 31 is set, as in `Body.extreme`: compare two halves until one pixel is left.
-        pixels = body.type(x).pixels
-        x = body.op("Reshape", x, body.const(np.array([0, body.out.channels, pixels, 1])))
-        while pixels > 1:
-            half = (pixels + 1) // 2  # of an odd number the halves share the middle one
-            spans = [(0, half), (pixels - half, pixels)]
-            first, second = (body.op("Slice", x, *(body.const(np.array([v])) for v in (*span, 2))) for span in spans)
-            x, pixels = body.extreme("Max", first, second), half
-        return x
+        pixels = body.type(xs[0]).pixels
+        return body.largest(body.op("Reshape", xs[0], body.const(np.array([0, body.out.channels, pixels, 1]))), 2, pixels)
 
     def hls(self, fold: Fold, *xs: IntType) -> HlsCall:
         return HlsCall("eq_global_max_pool", {"n_pixels": xs[0].pixels})

@@ -41,6 +41,12 @@ class ISqrt(Op):
     def rises(self) -> bool:
         return True
 
+    def rescaled(self, *exponents: int) -> tuple[Op, int]:
+        (exponent,) = exponents
+        if exponent % 2:
+            raise EdgeqError(f"a square root of a unit of 2^{exponent}", fix="an even exponent")
+        return self, exponent // 2
+
     def reference(self, *xs: np.ndarray) -> np.ndarray:
         return _root.isqrt(xs[0])
 

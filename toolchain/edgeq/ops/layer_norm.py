@@ -67,6 +67,9 @@ class LayerNorm(Op):
         top = 1 << (RECIPROCAL_BITS - 1 - self.shift)
         return IntType(x.shape, -top, top - 1)
 
+    def rescaled(self, *exponents: int) -> tuple[Op, int]:
+        return self, 0
+
     def reference(self, *xs: np.ndarray) -> np.ndarray:
         (x,) = xs
         channels = x.shape[1]
@@ -182,7 +185,7 @@ class LayerNorm(Op):
         sums = Cost(lut=(pe - 1) * 3 * d + 1.5 * (mean.sum_bits + squares), ff=pe * d + mean.sum_bits + squares)
         of_mean = _cost.product(mean.sum_bits, mean.multiplier.bit_length()) if mean.shift else Cost()
         memories = memory_cost(pe * d, MEANS * steps) + memory_cost(pe * d, (SQUARES + ROOTS + RECIPROCALS) * steps)
-        slow = _root.cost(squares, iterative=True) + Cost(lut=3 * roots + RECIPROCAL_BITS, ff=2 * roots + RECIPROCAL_BITS)
+        slow = _root.cost(squares, iterative=True) + _cost.divide(roots, RECIPROCAL_BITS, iterative=True)
         words = ((d, MEANS), (squares, SQUARES), (roots, ROOTS), (RECIPROCAL_BITS, RECIPROCALS), (x.channels * y.width, OUTPUTS))
         fifos = reduce(Cost.__add__, (_cost.fifo(*word) for word in words))
         front, end = _cost.slices(x.channels * x.width, steps), Cost(ff=(x.channels - pe) * y.width)

@@ -9,8 +9,8 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import Cost, HlsCall, RtlInstance, Stage
-from edgeq.ops import _sample
+from edgeq.hardware import EMIT, Cost, HlsCall, RtlInstance, Stage
+from edgeq.ops import _cost, _rows, _sample
 
 if TYPE_CHECKING:
     from edgeq.fold import Fold
@@ -54,16 +54,25 @@ class NearMax(Op):
         return (x.max(axis=3, keepdims=True) - x <= self.margin).astype(np.int64)
 
     def to_onnx(self, body: Body, *xs: str) -> str:
-        raise NotImplementedError
+        d = _rows.distances(body, xs[0])
+        margin = min(self.margin, body.type(xs[0]).hi - body.type(xs[0]).lo)
+        near = body.op("LessOrEqual", d, body.const(np.array(margin, body.result_dtype(d))), dtype=np.bool_)
+        return body.cast(near, body.out.storage)
 
     def hls(self, fold: Fold, *xs: IntType) -> HlsCall:
-        raise NotImplementedError
+        (x,) = xs
+        sizes = {"n_rows": x.shape[1], "n_keys": x.shape[2]}
+        return HlsCall("eq_near_max", sizes | {"margin": min(self.margin, x.hi - x.lo)})
 
     def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
-        raise NotImplementedError
+        (x,) = xs
+        margin = min(self.margin, x.hi - x.lo) // (2 if x.bipolar else 1)
+        return RtlInstance("eq_near_max", _rows.params(x) | {"Margin": margin | 1 << x.width}, uses=("eq_near_max",))
 
     def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
-        raise NotImplementedError
+        (x,) = xs
+        return _rows.store(x), _rows.read(x, EMIT, depth=4, latency=2)
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
-        raise NotImplementedError
+        (x,) = xs
+        return _rows.cost(x) + Cost(lut=x.channels * x.width / 2) + _cost.fifo(x.channels, 4) + _cost.CONTROL

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import ceil
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.fold import Fold
-from edgeq.graph import Draw, IntType, Op
+from edgeq.graph import Draw, IntType, Op, range_width
 from edgeq.hardware import Cost, HlsCall, RtlInstance, Stage
-from edgeq.ops import _exp_shift, _sample
+from edgeq.ops import _cost, _exp_shift, _rtl, _sample
 
 if TYPE_CHECKING:
     from edgeq.lower.onnx import Body
@@ -75,19 +76,79 @@ class ShiftGELU(Op):
         return m * _sigmoid(m, self.slope, self.point, self.shift, self.bits)
 
     def to_onnx(self, body: Body, *xs: str) -> str:
-        raise NotImplementedError
+        (x,) = xs
+        t, m = body.type(x), self.clipped(body.type(x))
+        wide = np.int32 if max(-t.lo, t.hi) >> 31 == 0 else np.int64
+
+        def const(value: int) -> str:
+            return body.const(np.array(value, wide))
+
+        x = body.cast(x, wide)
+        if m.hi < t.hi:
+            x = body.extreme("Min", x, const(m.hi))
+        e = _exp_shift.to_onnx(body, body.op("Abs", x), self.slope, self.point, self.shift)
+        one = 1 << (self.point + self.shift)
+        falls = body.op("Less", x, const(0), dtype=np.bool_)
+        above = body.op("Where", falls, body.cast(e, np.int32), body.const(np.int32(one)), dtype=np.int32)
+        divided = np.int32 if one << self.bits < 1 << 31 else np.int64  # of positive numbers: nothing is below 0
+        dividend = body.op("Mul", body.cast(above, divided), body.const(np.array(1 << self.bits, divided)))
+        divisor = body.op("Add", body.cast(e, divided), body.const(np.array(one, divided)))
+        sigmoid = body.op("Div", dividend, divisor)
+        product = np.promote_types(wide, body.wide)
+        return body.cast(body.op("Mul", body.cast(x, product), body.cast(sigmoid, product)), body.out.storage)
+
+    def lanes(self, fold: Fold, x: IntType) -> int:
+        """Channels a cycle."""
+        return fold.pe if fold.mode == "folded" else x.channels
 
     def hls(self, fold: Fold, *xs: IntType) -> HlsCall:
-        raise NotImplementedError
+        (x,) = xs
+        pe, m = self.lanes(fold, x), self.clipped(x)
+        value = range_width(min(x.lo, -max(x.hi, -x.lo)), max(x.hi, -x.lo))
+        return HlsCall(
+            "eq_shift_gelu",
+            {"n_pixels": x.pixels, "pe": pe, "folds": x.channels // pe, "hi": m.hi, "bits": self.bits}
+            | _exp_shift.config(self.slope, self.point, self.shift),
+            types={"value_t": (value, True), "dividend_t": (self.point + self.shift + 1 + self.bits, False)},
+        )
 
     def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
-        raise NotImplementedError
+        (x,) = xs
+        sizes = {"Channels": x.channels, "Pe": self.lanes(fold, x), "Hi": 1 << 64 | self.clipped(x).hi & ((1 << 64) - 1)}
+        curve = _exp_shift.params(self.slope, self.point, self.shift) | {"Bits": self.bits}
+        return RtlInstance(
+            "eq_shift_gelu", sizes | _rtl.one_input(x) | curve | _rtl.output(self.infer(x)), uses=("eq_shift_gelu",)
+        )
+
+    @property
+    def latency(self) -> int:
+        """Latency of eq_shift_gelu.sv."""
+        return self.bits + 9
+
+    def _depth(self, steps: int) -> int:
+        """FifoDepth of eq_shift_gelu.sv."""
+        return (self.latency + 1) // steps + 2
 
     def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
-        raise NotImplementedError
+        (x,) = xs
+        steps = x.channels // self.lanes(fold, x)
+        return (Stage.each(x.pixels, self._depth(steps), self.latency, steps),)
+
+    def folds(self, *xs: IntType) -> list[Fold]:
+        channels = xs[0].channels
+        return [Fold("folded", pe) for pe in range(1, channels + 1) if channels % pe == 0]
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
-        raise NotImplementedError
+        (x,) = xs
+        y, pe, bits = self.infer(x), self.lanes(fold, x), x.width + 1
+        steps, exp_bits = x.channels // pe, self.point + self.shift + 1
+        clip = Cost(lut=1.5 * bits, ff=2 * bits)
+        delay = Cost(lut=bits * ceil((self.bits + 6) / 32), ff=bits)  # shift registers of a LUT each
+        sigmoid = Cost(lut=1.5 * exp_bits, ff=2 * exp_bits) + _cost.divide(exp_bits + 1, self.bits)
+        lane = clip + delay + sigmoid + _exp_shift.cost(bits, self.slope, self.point, self.shift)
+        lane += _cost.product(bits, self.bits + 1) + Cost(ff=y.width)
+        out = _cost.fifo(x.channels * y.width, self._depth(steps)) + Cost(ff=(x.channels - pe) * y.width)
+        return _cost.scaled(lane, pe) + _cost.slices(x.channels * x.width, steps) + out
 
 
 def _sigmoid(m: np.ndarray, slope: int, point: int, shift: int, bits: int) -> np.ndarray:

@@ -9,8 +9,8 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import Cost, HlsCall, RtlInstance, Stage
-from edgeq.ops import _exp_shift, _sample
+from edgeq.hardware import EMIT, READ, TAKE, Cost, HlsCall, RtlInstance, Stage, memory_cost
+from edgeq.ops import _cost, _exp_shift, _rows, _sample
 
 if TYPE_CHECKING:
     from edgeq.fold import Fold
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 SUM_TOP = (1 << 31) - 1
 """The largest sum of a row, and the dividend of its reciprocal."""
 MAX_BITS = 32
+SUM_BITS, EXP_LATENCY, DIVIDED = 31, 6, 3
+"""Constants of eq_shiftmax.sv."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +60,7 @@ class Shiftmax(Op):
             what = f"a row of {width} exponentials of up to 2^{self.point + self.shift} may pass 2^31"
             raise EdgeqError(what, fix=f"point + shift of at most {(SUM_TOP // width).bit_length() - 1}")
         least = int(_exp_shift.exp_shift(np.array(-span * self.slope), self.point, self.shift))
-        return IntType(x.shape, 0, one * (SUM_TOP // (one + (width - 1) * least)) >> (32 - self.bits))
+        return IntType(x.shape, 0, one * (SUM_TOP // (one + (width - 1) * least)) >> (MAX_BITS - self.bits))
 
     def rescaled(self, *exponents: int) -> tuple[Op, int]:
         (e,) = exponents
@@ -67,19 +69,58 @@ class Shiftmax(Op):
     def reference(self, *xs: np.ndarray) -> np.ndarray:
         (x,) = xs
         e = _exp_shift.exp_shift((x - x.max(axis=3, keepdims=True)) * self.slope, self.point, self.shift)
-        return e * (SUM_TOP // e.sum(axis=3, keepdims=True)) >> (32 - self.bits)
+        return e * (SUM_TOP // e.sum(axis=3, keepdims=True)) >> (MAX_BITS - self.bits)
 
     def to_onnx(self, body: Body, *xs: str) -> str:
-        raise NotImplementedError
+        e = _exp_shift.to_onnx(body, _rows.distances(body, xs[0]), self.slope, self.point, self.shift)
+        total = body.op("ReduceSum", body.cast(e, np.int32), body.const(np.array([3])), keepdims=1)
+        reciprocal = body.op("Div", body.const(np.int32(SUM_TOP)), total)  # of positive numbers: nothing is below 0
+        y = body.op("Mul", e, body.cast(reciprocal, np.uint32))
+        if self.bits < MAX_BITS:
+            y = body.op("BitShift", y, body.const(np.uint32(MAX_BITS - self.bits)), direction="RIGHT")
+        return body.cast(y, body.out.storage)
 
     def hls(self, fold: Fold, *xs: IntType) -> HlsCall:
-        raise NotImplementedError
+        (x,) = xs
+        sizes = {"n_rows": x.shape[1], "n_keys": x.shape[2], "bits": self.bits}
+        return HlsCall("eq_shiftmax", sizes | _exp_shift.config(self.slope, self.point, self.shift))
 
     def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
-        raise NotImplementedError
+        (x,) = xs
+        step = 2 if x.bipolar else 1  # of the code
+        ends = {"Bits": self.bits, "OutBits": self.infer(x).width}
+        params = _rows.params(x) | _exp_shift.params(step * self.slope, self.point, self.shift) | ends
+        return RtlInstance("eq_shiftmax", params, uses=("eq_shiftmax",))
+
+    @property
+    def digits(self) -> int:
+        """Bits of (2^31 - 1) // sum, and cycles of the division."""
+        return SUM_TOP.bit_length() - self.point - self.shift
+
+    @staticmethod
+    def _summed(x: IntType) -> int:
+        """Summed of eq_shiftmax.sv."""
+        return (2 * x.shape[2] + EXP_LATENCY + 1) // x.shape[2]
 
     def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
-        raise NotImplementedError
+        (x,) = xs
+        quotient = bytearray(self.digits)
+        quotient[0], quotient[-1] = READ | TAKE, quotient[-1] | EMIT
+        return (
+            _rows.store(x),
+            _rows.read(x, 0, self._summed(x), EXP_LATENCY + 1),
+            Stage(bytes(quotient) * x.shape[1], DIVIDED, latency=1),
+            _rows.read(x, EMIT, depth=4, latency=2),
+        )
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
-        raise NotImplementedError
+        (x,) = xs
+        y, width, exp_bits = self.infer(x), x.shape[2], self.point + self.shift + 1
+        sums = Cost(lut=SUM_BITS, ff=SUM_BITS)
+        lane = _exp_shift.cost(x.width, self.slope, self.point, self.shift) + sums + _cost.product(exp_bits, self.digits)
+        lane += _cost.divide(SUM_BITS, self.digits, iterative=True) + Cost(ff=32 + self.digits)
+        words = (self._summed(x) + DIVIDED) * width
+        fifos = _cost.fifo(x.channels * SUM_BITS, self._summed(x)) + _cost.fifo(x.channels * self.digits, DIVIDED)
+        memory = memory_cost(x.channels * exp_bits, words)
+        out = _cost.fifo(x.channels * y.width, 4)
+        return _rows.cost(x) + _cost.scaled(lane, x.channels) + fifos + memory + out + _cost.CONTROL

@@ -14,7 +14,7 @@ VOID = len(CLASSES)
 """The label of a pixel without one."""
 SCALES, ASPECT = (0.5, 1.0), 0.15
 """The share of a side that a crop takes, and by how much its axes differ."""
-COLOUR = 0.3
+COLOUR = 0.4
 """Contrast and brightness change by up to this much."""
 
 
@@ -43,10 +43,10 @@ def augmented(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def class_weights(labels: Tensor) -> Tensor:
-    """1 / ln(1.1 + share) of each class (ENet, arXiv 1606.02147), with mean 1 over the pixels."""
+    """1 / ln(1.05 + share) of each class (ENet, arXiv 1606.02147, with 1.02), with mean 1 over the pixels."""
     counts = torch.bincount(labels.flatten(), minlength=VOID + 1)[:VOID].float()
     share = counts / counts.sum()
-    weights = 1 / torch.log(1.1 + share)
+    weights = 1 / torch.log(1.05 + share)
     return weights / (weights * share).sum()
 
 

@@ -2,9 +2,8 @@
 
 Each casts what it reads to a fixed-point format with a learned point, so that it computes on codes; an operator of the integer
 graph (`edgeq.ops`) says what comes out. In evaluation its `reference` is run, and an export carries the operator itself, as a
-node `FixedOperator` (`edgeq.custom_op`): there is one meaning. In training a float form computes the same but for a few last bits,
-faster, and the gradient is that of the function it stands for. Tokens are pixels, [N, C, 1, T]; an attention map is
-[N, heads, Tq, Tk].
+node `FixedOperator` (`edgeq.custom_op`): there is one meaning. In training a float form computes nearly the same, faster, and the
+gradient is that of the function it stands for. Tokens are pixels, [N, C, 1, T]; an attention map is [N, heads, Tq, Tk].
 """
 
 from __future__ import annotations
@@ -42,13 +41,15 @@ TOKEN_BIAS, TOKEN_SLOPE, TOKEN_OFFSET = FixedPoint(12), FixedPoint(10), FixedPoi
 """Of dense layers and of LayerNorm's affine part: their sums stay below 2^24 units, so that float32 engines are exact."""
 Cast = FixedPoint | FixedAct
 """A format; or the cast that has made the input already: then both are one, with one point."""
+SQUARES = FixedPoint(16, signed=False)
+"""What a root is taken of."""
 POSITION = FixedPoint(16)
 """The words of a position, in the unit of the tokens."""
 NORM_SHIFT = 18
 """LayerNorm's results have 13 bits."""
 SHIFTMAX_SHIFT, SHIFTMAX_BITS = 15, 16
 RECIPROCAL_BITS, LEAST_POINT = 4, 5
-"""Of Shiftmax: bits that the reciprocal of a row's sum keeps where all of the row are alike; bits of exponents after the point."""
+"""Of Shiftmax: bits that the reciprocal of a row's sum keeps where all of the row are alike; least bits after the point."""
 GELU_BITS, GELU_SLOPE_BITS, GELU_SHIFT = 8, 8, 15
 """Of ShiftGELU: bits of the sigmoid; of 1.702 after the point, at least; of the exponents, at most."""
 LOG2_E = 1 + 1 / 2 - 1 / 16
@@ -69,7 +70,9 @@ def scale_of(act: FixedAct) -> float:
 
 def operate(op: Op, xs: Sequence[Tensor], scales: Sequence[float], out: float) -> Tensor:
     """op(x / scale, ...) * out, without a gradient; in an export it is a node. Raises EdgeqError where `op` refuses."""
-    shape = op.infer(*(IntType(tuple(int(d) for d in x.shape[1:]), 0, 1) for x in xs)).shape if torch.onnx.is_in_onnx_export() else None
+    shape = None
+    if torch.onnx.is_in_onnx_export():
+        shape = (int(xs[0].shape[0]), *op.infer(*(IntType(tuple(int(d) for d in x.shape[1:]), 0, 1) for x in xs)).shape)
     constants = [torch.tensor(v) for v in scales]
     constants += [torch.from_numpy(array.astype(np.int64)) for array in op.arrays().values()]
     attributes = {NAME: op.kind(), **op.attributes()}
@@ -77,8 +80,7 @@ def operate(op: Op, xs: Sequence[Tensor], scales: Sequence[float], out: float) -
     def compute(*xs: Tensor) -> Tensor:
         return torch.from_numpy(run(op, [x.detach().numpy() for x in xs], scales, out))
 
-    full = None if shape is None else (int(xs[0].shape[0]), *shape)
-    return OnnxNode(f"{DOMAIN}::{INTEGER}", (*constants, torch.tensor(out)), attributes, compute, full)(*xs)
+    return OnnxNode(f"{DOMAIN}::{INTEGER}", (*constants, torch.tensor(out)), attributes, compute, shape)(*xs)
 
 
 class _Function(nn.Module):
@@ -215,7 +217,7 @@ def _gelu_codes(op: ShiftGELU, scale: float, lo: int, top: int) -> tuple[np.ndar
     x = 1.702 * scale * codes
     sigmoid = 1 / (1 + np.exp(-x))
     slopes = np.where(codes > op.hi, 0, sigmoid + x * sigmoid * (1 - sigmoid))
-    return np.float32(op.reference(codes).ravel()), np.float32(slopes.ravel())
+    return op.reference(codes).ravel().astype(np.float32), slopes.ravel().astype(np.float32)
 
 
 class _ShiftGELU(torch.autograd.Function):
@@ -351,7 +353,7 @@ class FixedSqrt(_Function):
     inner: an unsigned format.  out: that of the result.
     """
 
-    def __init__(self, inner: FixedPoint = FixedPoint(16, signed=False), out: FixedPoint = FEATURES) -> None:
+    def __init__(self, inner: FixedPoint = SQUARES, out: FixedPoint = FEATURES) -> None:
         super().__init__()
         if inner.signed:
             raise EdgeqError(f"the root of {inner}", where="FixedSqrt", fix="an unsigned format")
@@ -420,8 +422,8 @@ ATTENTIONS = ("shiftmax", "near_max", "positive")
 class FixedAttention(nn.Module):
     """Self-attention of tokens: [N, C, 1, T] of the same shape, the projection's sums not cast.
 
-    attention: "shiftmax"; "near_max", 1 where softmax would be at least a quarter of its row's largest (BiViT); "positive", 1 where
-    q . k > 0. The binary ones are weighed with a power of two, about one by the tokens that they choose.  tokens: T, for that.
+    attention: "shiftmax"; "near_max", 1 where softmax would be at least a quarter of its row's largest (BiViT); "positive", 1
+    where q . k > 0. Binary ones are weighed with a power of two, about one by the tokens that they choose.  tokens: T, for that.
     scores, features: formats of q . k and of all other activations.  The factor 1 / sqrt(C / heads) is in the query's weights.
     """
 

@@ -1,4 +1,4 @@
-"""Training a classifier, of images or of their pixels: one loop for all examples, the same weights for the same seed on the same machine."""
+"""Training a classifier, of images or pixels: one loop for all examples, the same weights for the same seed on a machine."""
 
 from __future__ import annotations
 

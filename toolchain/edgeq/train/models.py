@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeVar
 
 import torch
@@ -104,9 +105,7 @@ class Segmenter(nn.Module):
         self.classes = classes
         self.size = size[0] // self.patch, size[1] // self.patch
         widths = (3, *stem, channels)
-        self.convs = nn.ModuleList(
-            nn.Conv2d(a, b, 3, 2, 1, bias=False) for a, b in zip(widths, widths[1:], strict=False)
-        )
+        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1, bias=False) for a, b in pairwise(widths))
         self.bns = nn.ModuleList(nn.BatchNorm2d(b) for b in widths[1:])
         tokens = math.prod(self.size)
         self.position = nn.Parameter(0.02 * torch.randn(channels, tokens))
@@ -153,6 +152,9 @@ def _initialize(module: nn.Module) -> None:
 # Integer-only
 
 
+PATCHES, BYTES = FixedPoint(12), FixedPoint(8, integer=0, signed=False)
+
+
 @dataclass(frozen=True)
 class Words:
     """The formats of an integer-only Segmenter.
@@ -164,10 +166,10 @@ class Words:
     weight: FixedPoint = WEIGHT
     features: FixedPoint = FEATURES
     scores: FixedPoint = FEATURES
-    patches: FixedPoint = FixedPoint(12)
+    patches: FixedPoint = PATCHES
     residual: FixedPoint = RESIDUAL
-    masks: FixedPoint = FixedPoint(12)
-    input: FixedPoint = FixedPoint(8, integer=0, signed=False)
+    masks: FixedPoint = PATCHES
+    input: FixedPoint = BYTES
 
 
 class IntegerBlock(nn.Module):
@@ -207,7 +209,8 @@ class IntegerSegmenter(nn.Module):
         tokens, channels = math.prod(source.size), len(source.position)
         self.cast = FixedAct(words.input)
         self.convs = nn.ModuleList(
-            _load(FixedConv2d(c.in_channels, c.out_channels, 3, stride=2, padding=1, weight=words.weight), c) for c in source.convs
+            _load(FixedConv2d(c.in_channels, c.out_channels, 3, stride=2, padding=1, weight=words.weight), c)
+            for c in source.convs
         )
         outs = [None] * (len(self.convs) - 1) + [words.patches]
         self.bns = nn.ModuleList(
@@ -260,7 +263,7 @@ class IntegerSegmenter(nn.Module):
 
 
 class Labels(nn.Module):
-    """The class of each pixel, [N, 3, H, W] -> [N, 1, H, W]: a Segmenter as it is exported. The largest is taken of each patch."""
+    """The class of each pixel, [N, 3, H, W] -> [N, 1, H, W]: a Segmenter for export. The largest of each patch is taken."""
 
     def __init__(self, net: Segmenter | IntegerSegmenter) -> None:
         super().__init__()
@@ -271,7 +274,7 @@ class Labels(nn.Module):
 
 
 def integer(segmenter: Segmenter, images: Tensor, words: Words | None = None, attention: str = "shiftmax") -> IntegerSegmenter:
-    """The integer-only network with the weights of `segmenter`, in evaluation mode, its points found from a few images, or one."""
+    """The integer-only network with the weights of `segmenter`, in evaluation mode, its points found from one image or a few."""
     made = IntegerSegmenter(segmenter, words or Words(), attention).eval()
     calibrate(made, images)
     return made

@@ -25,9 +25,8 @@ def fixed_operator(call: Call) -> Value:
     try:
         arity = operator_class(kind).arity
         if len(call.inputs) < 2 * arity + 1:
-            raise EdgeqError(
-                f"{kind} has {len(call.inputs)} inputs", fix="its tensors, a scale for each, its arrays, the scale it gives"
-            )
+            fix = "its tensors, a scale for each, its arrays, the scale of the result"
+            raise EdgeqError(f"{kind} has {len(call.inputs)} inputs", fix=fix)
         fields = {name: call.attribute(name, 0) for name in call.attributes if name != NAME}
         op = build(kind, fields, [stored(call, i) for i in range(2 * arity, len(call.inputs) - 1)])
     except EdgeqError as error:
