@@ -39,8 +39,11 @@ from edgeq.ops.conv2d import Conv2d
 from edgeq.ops.dense import Dense
 from edgeq.ops.lookup import Lookup
 from edgeq.ops.max_pool import MaxPool
+from edgeq.ops.near_max import NearMax
 from edgeq.ops.rearrange import Rearrange
 from edgeq.ops.requantize import Requantize
+from edgeq.ops.shift_gelu import ShiftGELU
+from edgeq.ops.shiftmax import Shiftmax
 from edgeq.ops.threshold import Threshold
 from edgeq.ops.upsample import Upsample
 
@@ -78,6 +81,9 @@ OPS: dict[str, tuple[Op, tuple[IntType, ...]]] = {
     "concat": (Concat(), (NARROW, NARROW)),
     "rearrange": (Rearrange((4, 25), (1, 0), (100,)), (NARROW,)),
     "digits": (Dense(RNG.integers(-99, 99, (4, 6))), (IntType((6,), -20, 20),)),
+    "shiftmax": (Shiftmax(5, 4, 6), (NARROW,)),
+    "near_max": (NearMax(9), (NARROW,)),
+    "gelu": (ShiftGELU(9, 4, 8, 15), (NARROW,)),
     "lookup": (Lookup(RNG.integers(-50, 50, (4, 41)), NARROW.lo), (NARROW,)),
 }
 FOLDS = {"tree": -1, "digits": 1}
@@ -130,6 +136,12 @@ PYTHON = [
     Mutant("swapped multipliers", "add", "add", 'zip(xs, "ab"', 'zip(xs[::-1], "ab"'),
     Mutant("swapped halves", "concat", "concat", "for x in xs), axis=1", "for x in xs[::-1]), axis=1"),
     Mutant("a table read one entry low", "lookup", "lookup", "1, -self.lo)", "1, -self.lo - 1)"),
+    Mutant("a thirty-second", "gelu", "_exp_shift", "for n in (1, 4))", "for n in (1, 5))"),
+    Mutant("a sum over the channels", "shiftmax", "shiftmax", "body.const(np.array([3]))", "body.const(np.array([1]))"),
+    Mutant("above for reached in a row", "near_max", "near_max", '"LessOrEqual", d', '"Less", d'),
+    Mutant("a row down the columns", "near_max", "_rows", "body.largest(x, 3,", "body.largest(x, 2,"),
+    Mutant("no clip of the tail", "gelu", "shift_gelu", "if m.hi < t.hi:", "if False:"),
+    Mutant("both sides alike", "gelu", "shift_gelu", '"Where", falls,', '"Where", body.op("Not", falls),'),
     Mutant("the first channel's table", "lookup", "lookup", "dtype=np.int32) * entries", "dtype=np.int32) * 0"),
 ]  # fmt: skip
 
@@ -143,6 +155,8 @@ HLS = [
         Mutant("padding wins a max pool", "max_pool", "eq_window.h", "pixel[c] = CONFIG_T::pad_value;", "pixel[c] = 0;"),
         Mutant("the last of equals", "argmax", "eq_argmax.h", "if (in[c] > best)", "if (in[c] >= best)"),
         Mutant("swapped multipliers", "add", "eq_add.h", "<sum_t>(in0[c], a[", "<sum_t>(in1[c], a["),
+        Mutant("a far distance is near", "shiftmax gelu", "eq_exp_shift.h", "? cutoff :", "? ap_uint<31>(0) :"),
+        Mutant("the smallest of a row", "shiftmax near_max", "eq_row.h", "in[c] > best[c]", "in[c] < best[c]"),
         Mutant("the first column only", "upsample", "eq_upsample.h", "line[from][c]", "line[0][c]"),
     ],
     [
@@ -150,6 +164,9 @@ HLS = [
         Mutant("above for reached", "threshold sign", "eq_threshold.h", "(value >= thresholds[", "(value > thresholds["),
         Mutant("a lost clip", "requantize", "eq_requantize.h", "rounded > hi ? hi : rounded", "rounded"),
         Mutant("a padded zero is real", "average_pool", "eq_average_pool.h", "sum = 0;", "sum = -1;"),
+        Mutant("a sum that lacks a key", "shiftmax", "eq_shiftmax.h", "key == 0 ? out[c]", "key <= 1 ? out[c]"),
+        Mutant("above for reached in a row", "near_max", "eq_near_max.h", "<= CONFIG_T::margin", "< CONFIG_T::margin"),
+        Mutant("no clip of the tail", "gelu", "eq_shift_gelu.h", "> hi ? hi :", "> hi ? value_t(in[c]) :"),
         Mutant("the first channel's table", "lookup", "eq_lookup.h", "eq_row(CONFIG_T::rows, c) *", "0 *"),
     ],
 ]  # fmt: skip
@@ -173,6 +190,14 @@ VERILOG = [
     Mutant("a lost sign of a digit", "digits", "eq_digit.sv", "? OutBits'(minus_i) :", "? OutBits'(value_i) :"),
     Mutant("a digit 0 counts", "digits", "eq_digit.sv", "digit_i[0] ? shifted : '0", "shifted"),
     Mutant("digits in one another's place", "digits", "eq_dot.sv", "(p*Simd + s)*WBits + d*DigitBits", "(p*Simd + s)*WBits"),
+    Mutant("a shift that rounds down", "gelu", "eq_exp_shift.sv", "((scaled + 1'b1) >> 1)", "(scaled >> 1)"),
+    Mutant("a far distance is near", "shiftmax", "eq_exp_shift.sv", "stretched > WideBits'(Cutoff) ? CutBits'(Cutoff) :", ""),
+    Mutant("the largest of the last row, too", "shiftmax", "eq_row_distance.sv", "first || value > max_q", "value > max_q"),
+    Mutant("a sum of the last row, too", "shiftmax", "eq_shiftmax.sv", "(begin_q ? '0 : sums_q[c*SumBits +: SumBits])",
+           "sums_q[c*SumBits +: SumBits]"),
+    Mutant("above for reached in a row", "near_max", "eq_near_max.sv", "<= Margin[", "< Margin["),
+    Mutant("no clip of the tail", "gelu", "eq_shift_gelu.sv", "64'(x) > Most ? ValueBits'(Most) : x", "x"),
+    Mutant("a sigmoid of another pixel", "gelu", "eq_shift_gelu.sv", "m_q[5] < 0 ? e : One", "m_q[4] < 0 ? e : One"),
     Mutant("the first channel's table", "lookup", "eq_lookup.sv", "RowBits'(at_q) * RowBits'(Pe) +", ""),
     Mutant("a forgotten permutation", "rearrange", "eq_rearrange.sv", "(rest % Sizes[32*axis +: 32]) * Strides[32*axis +: 32]",
            "(rest % Sizes[32*axis +: 32]) * Strides[32*(Rank-1-axis) +: 32]"),

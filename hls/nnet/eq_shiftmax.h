@@ -3,6 +3,7 @@
 
 #include "eq_exp_shift.h"
 #include "eq_row.h"
+#include "nnet_types.h"
 
 namespace nnet {
 

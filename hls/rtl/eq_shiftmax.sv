@@ -41,10 +41,11 @@ module eq_shiftmax #(
   output logic [Channels*OutBits-1:0] out_data_o
 );
 
-  localparam logic [30:0] Top = '1;
+  localparam int unsigned TopBits = 31;
+  localparam logic [TopBits-1:0] Top = '1;
   localparam int unsigned ExpBits = Point + Shift + 1;
-  localparam int unsigned SumBits = 31;
-  localparam int unsigned Digits = 31 - Point - Shift;
+  localparam int unsigned SumBits = $clog2((Keys << (Point + Shift)) + 1);
+  localparam int unsigned Digits = TopBits - Point - Shift;
   localparam int unsigned ExpLatency = 6;
   // Rows from their first exponential to the start of their division, enough for one to start every Keys cycles; and from there to
   // their last product.
@@ -145,7 +146,7 @@ module eq_shiftmax #(
   end
   for (genvar c = 0; c < Channels; c++) begin : gen_divide
     eq_divide #(
-      .NumBits(31),
+      .NumBits(TopBits),
       .DenBits(SumBits),
       .Digits(Digits),
       .Iterative(1'b1)

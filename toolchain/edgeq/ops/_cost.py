@@ -76,8 +76,10 @@ def slices(bits: int, parts: int) -> Cost:
 
 def divide(den_bits: int, digits: int, iterative: bool = False) -> Cost:
     """eq_divide: a comparison and a subtraction a digit, as wide as the divisor; divisor, rest and quotient are kept."""
-    stage = Cost(lut=LUT_PER_DIVIDED_BIT * den_bits, ff=2 * den_bits + digits)
-    return stage + Cost(lut=2 * den_bits + digits) if iterative else scaled(stage, digits)
+    lut = LUT_PER_DIVIDED_BIT * den_bits
+    if iterative:
+        return Cost(lut=lut + 2 * den_bits + digits, ff=2 * den_bits + digits)
+    return Cost(lut=digits * lut, ff=digits * (2 * den_bits + digits / 2))
 
 
 def scaled(cost: Cost, times: float) -> Cost:

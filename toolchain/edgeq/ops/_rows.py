@@ -42,4 +42,4 @@ def read(x: IntType, does: int, depth: int, latency: int) -> Stage:
 def cost(x: IntType) -> Cost:
     """eq_row_distance: the rows, the largest, the differences."""
     bits = x.channels * x.width
-    return memory_cost(bits, 2 * x.shape[2]) + _cost.fifo(bits, 2) + Cost(lut=2.5 * bits, ff=3 * bits)
+    return memory_cost(bits, 2 * x.shape[2]) + _cost.fifo(bits, 2) + Cost(lut=2 * bits, ff=3 * bits)

@@ -75,4 +75,4 @@ class NearMax(Op):
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
         (x,) = xs
-        return _rows.cost(x) + Cost(lut=x.channels * x.width / 2) + _cost.fifo(x.channels, 4) + _cost.CONTROL
+        return _rows.cost(x) + Cost(lut=x.channels * x.width / 2) + _cost.fifo(x.channels, 4)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SUM_TOP = (1 << 31) - 1
 """The largest sum of a row, and the dividend of its reciprocal."""
 MAX_BITS = 32
-SUM_BITS, EXP_LATENCY, DIVIDED = 31, 6, 3
+EXP_LATENCY, DIVIDED = 6, 3
 """Constants of eq_shiftmax.sv."""
 
 
@@ -30,6 +30,8 @@ class Shiftmax(Op):
     x: (heads, H, W), a row of W keys for each of H queries.  y: the same shape, in [0, 2^(bits-1)), one being 2^(bits-1).
     slope: 1 or more, round(S * 2^point) for x in units of S; (hi - lo) * slope < 2^61.  point: 0 or more.  shift: 1 or more.
     W * 2^(point+shift) < 2^31, so no sum is cut off.  bits: 2 to 32.
+    The reciprocal is low by up to sum / 2^31 of itself, and a key adds at least 2^-shift: of 197 keys and shift 15, rows sum to
+    0.98 or more with a point of 4, to 0.86 with one of 8.
     I-ViT's Shiftmax (arXiv 2207.01405), its point in place of floor(-1/S).
     """
 
@@ -105,7 +107,8 @@ class Shiftmax(Op):
     def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
         (x,) = xs
         quotient = bytearray(self.digits)
-        quotient[0], quotient[-1] = READ | TAKE, quotient[-1] | EMIT
+        quotient[0] |= READ | TAKE
+        quotient[-1] |= EMIT
         return (
             _rows.store(x),
             _rows.read(x, 0, self._summed(x), EXP_LATENCY + 1),
@@ -116,11 +119,11 @@ class Shiftmax(Op):
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
         (x,) = xs
         y, width, exp_bits = self.infer(x), x.shape[2], self.point + self.shift + 1
-        sums = Cost(lut=SUM_BITS, ff=SUM_BITS)
-        lane = _exp_shift.cost(x.width, self.slope, self.point, self.shift) + sums + _cost.product(exp_bits, self.digits)
-        lane += _cost.divide(SUM_BITS, self.digits, iterative=True) + Cost(ff=32 + self.digits)
+        sum_bits = (width << (exp_bits - 1)).bit_length()
+        lane = _exp_shift.cost(x.width, self.slope, self.point, self.shift) + _cost.product(exp_bits, self.digits)
+        lane += Cost(lut=sum_bits, ff=sum_bits + self.digits) + _cost.divide(sum_bits, self.digits, iterative=True)
         words = (self._summed(x) + DIVIDED) * width
-        fifos = _cost.fifo(x.channels * SUM_BITS, self._summed(x)) + _cost.fifo(x.channels * self.digits, DIVIDED)
+        fifos = _cost.fifo(x.channels * sum_bits, self._summed(x)) + _cost.fifo(x.channels * self.digits, DIVIDED)
         memory = memory_cost(x.channels * exp_bits, words)
         out = _cost.fifo(x.channels * y.width, 4)
         return _rows.cost(x) + _cost.scaled(lane, x.channels) + fifos + memory + out + _cost.CONTROL
