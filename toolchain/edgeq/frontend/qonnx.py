@@ -45,6 +45,8 @@ __all__ = [
     "random_inputs",
 ]
 
+MOVES_WEIGHTS = ("Reshape", "Transpose", "Identity", "Expand")
+"""Operators that leave a quantized constant one."""
 INEXACT = {"Exp": 4.0, "Log": 4.0, "Pow": 4.0}
 """Roundings by which float32 implementations of a constant operator may differ; the others are correctly rounded."""
 
@@ -234,9 +236,7 @@ class Importer:
             if node.op_type == "Constant":
                 return Const(constant(node))
             constants = [v for v in inputs if not isinstance(v, Sym)]
-            moves_weights = (
-                node.op_type in ("Reshape", "Transpose", "Identity") and bool(inputs) and isinstance(inputs[0], QConst)
-            )
+            moves_weights = node.op_type in MOVES_WEIGHTS and bool(inputs) and isinstance(inputs[0], QConst)
             if len(constants) == len(inputs) and node.op_type in FOLDABLE and not moves_weights:
                 fuzz = sum(v.fuzz for v in constants if v is not None) + INEXACT.get(node.op_type, 0.0)
                 return Const(fold(node, [None if v is None else v.array for v in constants], self.opset), fuzz)

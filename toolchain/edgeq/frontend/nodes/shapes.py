@@ -11,6 +11,7 @@ import numpy as np
 from edgeq.frontend.exact import Lane
 from edgeq.frontend.nodes.call import Call, handles
 from edgeq.frontend.symbols import Const, QConst, Shape, Sym, Value
+from edgeq.graph import MAX_ELEMENTS
 from edgeq.ops.argmax import Argmax
 
 
@@ -43,6 +44,18 @@ def reshape(call: Call) -> Value:
     if value.scale.size == value.scale.shape[0] and dims[0] == full[0]:
         return QConst(moved, value.scale.reshape(-1, *(1,) * (len(dims) - 1)))
     return Const(value.array.reshape(dims), value.fuzz)
+
+
+@handles("Expand")
+def expand(call: Call) -> Value:
+    value, target = call.value(0), call.array(1)
+    if not isinstance(value, QConst) or target is None:
+        raise call.refuse("Expand of an activation", "constants only")
+    shape = np.broadcast_shapes(value.shape, tuple(int(d) for d in target.ravel()))
+    if prod(shape) > MAX_ELEMENTS:
+        raise call.refuse(f"a constant of {prod(shape):,} elements")
+    wide = (1,) * (len(shape) - value.scale.ndim) + value.scale.shape
+    return QConst(np.broadcast_to(value.values, shape).copy(), value.scale.reshape(wide))
 
 
 @handles("Flatten")
