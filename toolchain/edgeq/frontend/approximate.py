@@ -106,6 +106,10 @@ def axis_of(call: Call, default: int) -> tuple[int, int]:
     return axis, rank
 
 
+def softmax_axis(call: Call) -> tuple[int, int]:
+    return axis_of(call, -1 if call.opset >= 13 else 1)
+
+
 def as_pixels(s: Substitute, x: str, shape: tuple[int, ...], axis: int) -> tuple[str, Callable[[str], str], int]:
     """(x with this axis as channels of an image, what undoes that, the number of other axes); of a vector, itself."""
     rank = 1 + len(shape)
@@ -139,8 +143,8 @@ def substitute_gelu(call: Call) -> Substitute:
 
 def substitute_softmax(call: Call) -> Substitute:
     if call.node.op_type != "Softmax":
-        raise call.refuse(f"{call.node.op_type} between layers", "only at the end")
-    axis, rank = axis_of(call, -1 if call.opset >= 13 else 1)
+        raise call.refuse(f"{call.node.op_type} between layers", "only at the end, over axis 1")
+    axis, rank = softmax_axis(call)
     if rank > 4 or (axis != rank - 1 and call.opset < 13):
         raise call.refuse(f"Softmax over axis {axis} of {rank} dimensions", "over the last one of at most four")
     sym, scale = operand(call, MAX_REACH)

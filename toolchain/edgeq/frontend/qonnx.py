@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 
 from edgeq.errors import EdgeqError
 from edgeq.fixed_point import DOMAIN
-from edgeq.frontend.approximate import SUBSTITUTES, Substitute, note
+from edgeq.frontend.approximate import SUBSTITUTES, Substitute, note, softmax_axis
 from edgeq.frontend.builder import INPUT, Builder, optional_texts, texts
 from edgeq.frontend.ends import apply_tail, given_inputs, input_codes, input_floats, parse_input, random_inputs
 from edgeq.frontend.exact import Lane, merge
@@ -122,6 +122,10 @@ class Importer:
         if any(node.op_type not in ("ArgMax", "Identity") for node in readers):
             return False
         return name == self.proto.output[0].name or any(self._at_end(node.output[0]) for node in readers)
+
+    def _left_out(self, node: onnx.NodeProto, call: Call) -> bool:
+        """True for a softmax over the channels, at the end: the largest stays the largest."""
+        return node.op_type in HANDLERS and self._at_end(node.output[0]) and softmax_axis(call)[0] == 1
 
     def _substituted(self, node: onnx.NodeProto, call: Call) -> Value:
         """A float function by the operator that approximates it."""
@@ -241,7 +245,7 @@ class Importer:
                 fuzz = sum(v.fuzz for v in constants if v is not None) + INEXACT.get(node.op_type, 0.0)
                 return Const(fold(node, [None if v is None else v.array for v in constants], self.opset), fuzz)
             call = Call(node, inputs, self.builder, self.opset, self.batch)
-            if node.op_type in SUBSTITUTES and not (node.op_type in HANDLERS and self._at_end(node.output[0])):
+            if node.op_type in SUBSTITUTES and not self._left_out(node, call):
                 return self._substituted(node, call)
             if node.op_type not in HANDLERS:
                 raise EdgeqError(f"the operator {node.op_type} is not supported", fix=self._supported())
