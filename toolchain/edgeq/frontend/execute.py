@@ -93,8 +93,8 @@ class QonnxEngine:
 
         def call(context: dict[str, np.ndarray]) -> np.ndarray:
             feeds = {name: context[name] for name in node.input if name}
-            moving = [value for name, value in feeds.items() if name not in self._constants]
-            if node.op_type == "Concat" and moving and self._frames() == 1:  # a frame's constant, to the batch
+            moving = [value for name, value in feeds.items() if name not in self._constants and value.ndim > 1]
+            if node.op_type == "Concat" and moving and self._frames() == 1:  # a constant of one frame, to the batch that is run
                 count = len(moving[0])
                 feeds = {k: np.repeat(v, count, axis=0) if k in self._constants and len(v) == 1 else v for k, v in feeds.items()}
             if not sessions:
