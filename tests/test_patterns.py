@@ -10,17 +10,22 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
+from brevitas import nn as qnn
 from qonnx_models import Builder, kinds
+from torch import Tensor, nn
 
 from edgeq.engines.reference import ReferenceEngine
 from edgeq.errors import EdgeqError
 from edgeq.frontend import views
 from edgeq.frontend.approximate import measure
+from edgeq.frontend.brevitas import export_module
 from edgeq.frontend.ends import apply_tail
 from edgeq.frontend.execute import QonnxEngine
+from edgeq.frontend.load import load_model
 from edgeq.frontend.qonnx import given_inputs, import_model, import_qonnx
 from edgeq.graph import Graph
-from edgeq.verify import verify_qonnx
+from edgeq.verify import verify_module, verify_qonnx
 
 SCALES = (0.03125, 0.0437)
 Write = Callable[[Builder, str], str]
@@ -277,3 +282,68 @@ def test_export_tells_and_verify_compares(tmp_path: Path) -> None:
     assert (tmp_path / "out" / flow.FLOAT_FILE).is_file()
     result = flow.verify(tmp_path / "out", samples=None, seed=0, data=None, ui=Ui(True))
     assert all(engine["mismatches"] == 0 for engine in result["engines"].values())
+
+
+# A module
+
+
+class Block(nn.Module):
+    """A transformer's block, its activations quantized by Brevitas."""
+
+    def __init__(self, size: int, heads: int) -> None:
+        super().__init__()
+        self.heads, self.size = heads, size // heads
+        self.norms = nn.ModuleList(nn.LayerNorm(size) for _ in range(2))
+        self.query, self.key, self.value, self.out = (quant_linear(size, size) for _ in range(4))
+        self.up, self.down, self.gelu = quant_linear(size, 2 * size), quant_linear(2 * size, size), nn.GELU()
+        self.acts = nn.ModuleList(qnn.QuantIdentity(bit_width=8) for _ in range(9))
+        self.stream = qnn.QuantIdentity(bit_width=8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, tokens, size = x.shape
+        a, stream = self.acts, self.stream
+        y = a[0](self.norms[0](x))
+        layers = zip((a[1], a[2], a[3]), (self.query, self.key, self.value), strict=True)
+        q, k, v = (act(layer(y)).reshape(n, tokens, self.heads, self.size).transpose(1, 2) for act, layer in layers)
+        p = a[4]((q @ k.transpose(-2, -1) * self.size**-0.5).softmax(-1))
+        y = self.out(a[5]((p @ v).transpose(1, 2).reshape(n, tokens, size)))
+        x = stream(x + stream(y))
+        y = self.down(a[8](self.gelu(a[7](self.up(a[6](self.norms[1](x)))))))
+        return stream(x + stream(y))
+
+
+class Transformer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = (qnn.QuantIdentity(bit_width=8) for _ in range(2))
+        self.patches = qnn.QuantConv2d(3, 8, 2, 2, bias=True, weight_bit_width=4)
+        self.token, self.position = nn.Parameter(torch.randn(1, 1, 8)), nn.Parameter(torch.randn(1, 5, 8) / 2)
+        self.embed, self.block, self.norm = qnn.QuantIdentity(bit_width=8), Block(8, 2), nn.LayerNorm(8)
+        self.head = quant_linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patches(self.first(x)).flatten(2).transpose(1, 2)
+        token = self.embed(self.token).expand(len(x), -1, -1)
+        x = torch.cat([self.embed(x), token], 1) + self.embed(self.position)
+        return self.head(self.last(self.norm(self.block(self.block.stream(x))[:, -1])))
+
+
+def quant_linear(ins: int, outs: int) -> nn.Module:
+    return qnn.QuantLinear(ins, outs, bias=True, weight_bit_width=4)
+
+
+def test_a_vision_transformer_of_brevitas(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = Transformer()
+    for _ in range(3):
+        module(torch.randn(8, 3, 4, 4))
+    module.eval()
+    export_module(module, (1, 3, 4, 4), tmp_path / "model.onnx")
+    graph, exact = import_model(load_model(tmp_path / "model.onnx"))
+    codes, floats = given_inputs(graph, np.random.default_rng(0).normal(size=(12, 3, 4, 4)))
+    found = verify_qonnx(graph, QonnxEngine(exact), codes, floats).result()
+    assert found["mismatches"] == 0, found
+    found = verify_module(graph, module, codes, floats).result()
+    assert found["mismatches"] == 0, found
+    assert 0 < found["not_compared"] < found["values"]
+    assert sorted(entry["operator"] for entry in graph.meta["approximations"]) == [*["LayerNorm"] * 3, "ShiftGELU", "Shiftmax"]

@@ -428,6 +428,11 @@ def print_engines(result: dict[str, Any], title: str) -> None:
     for name, e in result["engines"].items():
         if e.get("first_difference"):
             console.print(Text(f"{name}: first difference {e['first_difference']}", style="bold red"))
+    for name, e in result["engines"].items():
+        if e.get("not_compared"):
+            console.print(
+                f"{name}: {e['not_compared']:,} values behind float functions that the graph approximates, not compared"
+            )
     for name, accuracy in result.get("accuracy", {}).items() if isinstance(result.get("accuracy"), dict) else ():
         console.print(f"accuracy {name}: {accuracy:.2%}")
 
