@@ -172,8 +172,8 @@ def da4ml(graph: Graph, name: str, cutoff: float, x: np.ndarray, folder: Path, y
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path, exists=True))
 @click.option("--input", "spec", default="int16/1024", show_default=True, help="Type of the model's input.")
-@click.option("--levels", default=6, show_default=True, help="LUT levels between edgeq's registers.")
-@click.option("--cutoffs", default="2,3", show_default=True, help="Additions between da4ml's registers, one design each.")
+@click.option("--levels", default=9, show_default=True, help="LUT levels between edgeq's registers.")
+@click.option("--cutoffs", default="3", show_default=True, help="Additions between da4ml's registers, one design each.")
 @click.option(
     "--peer/--no-peer", default=True, show_default=True, help="Build da4ml's too: Yosys reads each for 10 minutes, twice."
 )

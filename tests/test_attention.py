@@ -77,6 +77,22 @@ def test_ten_thousand_random_frames_equal_the_oracle_in_the_reference_and_onnxru
     assert np.array_equal(found, oracle(op, made["x0"], made["x1"]).reshape(found.shape))
 
 
+@pytest.mark.parametrize("product", [SCORES, VALUES], ids=["scores", "values"])
+@pytest.mark.parametrize(
+    "ranges", [(BIPOLAR, BIPOLAR), (BIT, BYTE), (BYTE, BIPOLAR), (BIT, BIPOLAR)], ids=["signs", "bit", "sign", "bit and sign"]
+)
+def test_one_bit_operands_in_verilog(
+    product: tuple[Op, tuple[int, ...], tuple[int, ...], object], ranges: tuple[tuple[int, int, int], ...], tmp_path: Path
+) -> None:
+    """Products without a multiplier, and popcounts where both operands are bipolar."""
+    op, first, second, _ = product
+    case = parity.case_of(op, (IntType(first, *ranges[0]), IntType(second, *ranges[1])))
+    folds = parity.folds_of(case, op.folds(*case.types)[-1])
+    cycles = parity.check_verilog(case.built, folds, case.x, case.y, tmp_path)
+    assert cycles == parity.declared_cycles(case.built, folds)
+    parity.check_synthesized_verilog(case.built, case.x, case.y, tmp_path)
+
+
 def requantize(shift: int, lo: int, hi: int) -> Requantize:
     return Requantize(np.array([1]), np.array([0]), shift, "half_even", lo, hi)
 

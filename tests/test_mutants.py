@@ -32,6 +32,8 @@ from edgeq.lower import onnx as lower_onnx
 from edgeq.lower import rtl as lower_rtl
 from edgeq.ops.add import Add
 from edgeq.ops.argmax import Argmax
+from edgeq.ops.attention_scores import AttentionScores
+from edgeq.ops.attention_values import AttentionValues
 from edgeq.ops.average_pool import AveragePool
 from edgeq.ops.binary_conv2d import BinaryConv2d
 from edgeq.ops.concat import Concat
@@ -85,6 +87,8 @@ OPS: dict[str, tuple[Op, tuple[IntType, ...]]] = {
     "near_max": (NearMax(9), (NARROW,)),
     "gelu": (ShiftGELU(9, 4, 8, 15), (NARROW,)),
     "lookup": (Lookup(RNG.integers(-50, 50, (4, 41)), NARROW.lo), (NARROW,)),
+    "scores": (AttentionScores(2), (IntType((4, 2, 2), -20, 20), IntType((4, 1, 3), -300, 300))),
+    "values": (AttentionValues(2), (IntType((2, 4, 4), 0, 15), IntType((4, 2, 2), -20, 20))),
 }
 FOLDS = {"tree": -1, "digits": 1}
 """Which fold of an operator its mutants are of, where that is not the slowest."""
@@ -143,6 +147,9 @@ PYTHON = [
     Mutant("no clip of the tail", "gelu", "shift_gelu", "if m.hi < t.hi:", "if False:"),
     Mutant("both sides alike", "gelu", "shift_gelu", '"Where", falls,', '"Where", body.op("Not", falls),'),
     Mutant("the first channel's table", "lookup", "lookup", "dtype=np.int32) * entries", "dtype=np.int32) * 0"),
+    Mutant("a high byte is a low one", "scores", "_attention", "if a_weight * b_weight != 1:", "if False:"),
+    Mutant("zero points exchanged", "scores", "_attention", "a, b, a_zero, b_zero", "a, b, b_zero, a_zero"),
+    Mutant("a transposed map", "values", "attention_values", "p.swapaxes(2, 3)", "p"),
 ]  # fmt: skip
 
 HLS = [
@@ -158,6 +165,7 @@ HLS = [
         Mutant("a far distance is near", "shiftmax gelu", "eq_exp_shift.h", "? cutoff :", "? ap_uint<31>(0) :"),
         Mutant("the smallest of a row", "shiftmax near_max", "eq_row.h", "in[c] > best[c]", "in[c] < best[c]"),
         Mutant("the first column only", "upsample", "eq_upsample.h", "line[from][c]", "line[0][c]"),
+        Mutant("the first key only", "scores", "eq_attention_scores.h", "keys[key][first + lane]", "keys[0][first + lane]"),
     ],
     [
         Mutant("a dropped complement", "tree", "eq_binary.h", "? parent : -parent)", "? parent : parent)"),
@@ -168,6 +176,7 @@ HLS = [
         Mutant("above for reached in a row", "near_max", "eq_near_max.h", "<= CONFIG_T::margin", "< CONFIG_T::margin"),
         Mutant("no clip of the tail", "gelu", "eq_shift_gelu.h", "> hi ? hi :", "> hi ? value_t(in[c]) :"),
         Mutant("the first channel's table", "lookup", "eq_lookup.h", "eq_row(CONFIG_T::rows, c) *", "0 *"),
+        Mutant("the first head's weights", "values", "eq_attention_values.h", "weights[head]", "weights[0]"),
     ],
 ]  # fmt: skip
 
@@ -201,6 +210,13 @@ VERILOG = [
     Mutant("the first channel's table", "lookup", "eq_lookup.sv", "RowBits'(at_q) * RowBits'(Pe) +", ""),
     Mutant("a forgotten permutation", "rearrange", "eq_rearrange.sv", "(rest % Sizes[32*axis +: 32]) * Strides[32*axis +: 32]",
            "(rest % Sizes[32*axis +: 32]) * Strides[32*(Rank-1-axis) +: 32]"),
+    Mutant("keys of the frame before", "scores", "eq_token_store.sv", "upper_q <= upper_q ^ release_i;", "upper_q <= upper_q;"),
+    Mutant("the last slice only", "scores", "eq_attention_scores.sv", "(first2 ? Start : acc_q)", "Start"),
+    Mutant("the first slice of a query", "scores", "eq_attention_scores.sv", ".index_i(slice)", ".index_i(slice & '0)"),
+    Mutant("sums that never end", "values", "eq_attention_values.sv", "first2 ? Start : ring_q", "'0 ? Start : ring_q"),
+    Mutant("the first head's weights", "values", "eq_attention_values.sv", "weights_q[(l/Pe)*In0Bits +:", "weights_q[0 +:"),
+    Mutant("slices in one another's place", "values", "eq_attention_values.sv",
+           "(c/Pe)*Lanes + h*Pe + c%Pe", "h*HeadChannels + c"),
 ]  # fmt: skip
 
 
@@ -283,11 +299,11 @@ def simulate(case: parity.Case, folder: Path, stalls: int | None = None) -> int:
     return parity.mismatches(case.y, parity.simulation(case.built, folder).run(case.x, stalls=stalls))
 
 
-def design(name: str, folder: Path) -> parity.Case:
+def design(name: str, folder: Path, fold: Fold | None = None) -> parity.Case:
     """The Verilog of one of OPS, shown to be right."""
     case = parity.case_of(*OPS[name])
     assert case.varied
-    folds = parity.folds_of(case, case.op.folds(*case.types)[FOLDS.get(name, 0)])
+    folds = parity.folds_of(case, fold or case.op.folds(*case.types)[FOLDS.get(name, 0)])
     lower_rtl.lower(case.built, folds, folder)
     for stalls in parity.STALLS:
         assert simulate(case, folder, stalls) == 0
@@ -324,7 +340,7 @@ def test_a_wrong_lut_of_a_spanning_tree_is_killed(tmp_path: Path) -> None:
 
 
 def test_a_beat_lost_under_back_pressure_is_found_by_stalls_alone(tmp_path: Path) -> None:
-    case = design("add", tmp_path)
+    case = design("add", tmp_path, Fold())
     path = tmp_path / "eq_outfifo.sv"
     lost = Mutant("a beat lost", "add", path.name, "pop = out_valid_o && out_ready_i", "pop = out_valid_o")
     path.write_text(lost.apply(path.read_text()))
@@ -334,9 +350,9 @@ def test_a_beat_lost_under_back_pressure_is_found_by_stalls_alone(tmp_path: Path
 
 
 def test_a_bubble_is_found_by_the_declared_cycles(tmp_path: Path) -> None:
-    case = design("requantize", tmp_path)
+    case = design("requantize", tmp_path, Fold())
     path = tmp_path / "eq_pointwise.sv"
-    bubble = Mutant("too few credits", "requantize", path.name, ".Depth(6)", ".Depth(3)")
+    bubble = Mutant("too few credits", "requantize", path.name, ".Depth(FifoDepth)", ".Depth(3)")
     path.write_text(bubble.apply(path.read_text()))
     assert simulate(case, tmp_path) == 0
     engine = parity.simulation(case.built, tmp_path)

@@ -121,11 +121,13 @@ def tune(
 def table(results: tuple[Path, ...]) -> None:
     """Print the RESULTS of `tune` as a Markdown table, and the binary points: calibrated, and where another was learned, that."""
     runs = {file.stem: json.loads(file.read_text()) for file in results}
-    click.echo("| network | calibrated | trained | epochs | points that moved |\n|---|---|---|---|---|")
+    click.echo("| network | calibrated | AdaQuant | trained | epochs | points that moved |\n|---|---|---|---|---|---|")
     for name, run in runs.items():
         moved = sum(run["start"][quant] != point for quant, point in run["learned"].items())
+        fitted = f"{run['adaquant']['accuracy']:.2%}" if "adaquant" in run else ""
+        trained = f"{run['accuracy']:.2%}" if run["epochs"] else ""
         click.echo(
-            f"| {name} | {run['calibrated']:.2%} | {run['accuracy']:.2%} | {run['epochs']} | {moved} of {len(run['start'])} |"
+            f"| {name} | {run['calibrated']:.2%} | {fitted} | {trained} | {run['epochs']} | {moved} of {len(run['start'])} |"
         )
     click.echo(f"\n| fraction bits of | {' | '.join(runs)} |\n|---{'|---' * len(runs)}|")
     for quant in next(iter(runs.values()))["start"]:

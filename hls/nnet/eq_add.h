@@ -14,7 +14,7 @@ void eq_add(hls::stream<data0_T> &data0, hls::stream<data1_T> &data1, hls::strea
     typedef eq_times<CONFIG_T::digits, CONFIG_T::shift_bits> product;
 Pixels:
     for (int pixel = 0; pixel < CONFIG_T::n_pixels; pixel++) {
-        #pragma HLS PIPELINE II=1
+        #pragma HLS PIPELINE II=CONFIG_T::folds
         data0_T in0 = data0.read();
         data1_T in1 = data1.read();
         res_T out;

@@ -48,12 +48,12 @@ template <int shift_bits> struct eq_times<0, shift_bits> {
     }
 };
 
-// Applies element_T::apply(value, channel, tables...) to every element. II = 1 a pixel.
+// Applies element_T::apply(value, channel, tables...) to every element, a pixel in CONFIG_T::folds cycles.
 template <class element_T, class data_T, class res_T, typename CONFIG_T, class... table_T>
 void eq_map(hls::stream<data_T> &data, hls::stream<res_T> &res, const table_T &...tables) {
 Pixels:
     for (int pixel = 0; pixel < CONFIG_T::n_pixels; pixel++) {
-        #pragma HLS PIPELINE II=1
+        #pragma HLS PIPELINE II=CONFIG_T::folds
         data_T in = data.read();
         res_T out;
         PRAGMA_DATA_PACK(out)

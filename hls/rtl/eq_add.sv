@@ -1,9 +1,11 @@
-// Sum of two streams with a constant each a channel: y = a * x0 + b * x1, exact, by shifts and additions. It waits for both:
-// behind a fork, an input may need an eq_fifo.
-// Latency 4 cycles; a pixel a cycle.
+// Sum of two streams with a constant each a channel: y = a * x0 + b * x1, exact, by shifts and additions, Pe channels a cycle.
+// It waits for both: behind a fork, an input may need an eq_fifo.
+// Latency Channels/Pe + 3 cycles; exactly Channels/Pe cycles a pixel.
 module eq_add #(
   /// Channels.
   parameter int unsigned Channels = 1,
+  /// Channels at a time: a divisor of Channels.
+  parameter int unsigned Pe = 1,
   /// Bits of a channel of the first input.
   parameter int unsigned In0Bits = 8,
   /// Its code, as eq_decode.
@@ -16,7 +18,7 @@ module eq_add #(
   parameter int unsigned Digits = 1,
   /// The largest shift of a digit.
   parameter int unsigned MaxShift = 0,
-  /// The constants: one word, {b, a} a channel, channel 0 lowest.
+  /// The constants: a word for every Pe channels, {b, a} a channel, the lowest channel lowest.
   parameter File = "",
   /// Bits of an output channel.
   parameter int unsigned OutBits = 8,
@@ -52,30 +54,73 @@ module eq_add #(
   localparam int unsigned Value1Bits = In1Bits + 1;
   localparam int unsigned DigitBits = 2 + $clog2(MaxShift + 1);
   localparam int unsigned MulBits = Digits * DigitBits;
+  localparam int unsigned Steps = Channels / Pe;
+  localparam int unsigned StepBits = Steps > 1 ? $clog2(Steps) : 1;
+  // From a pixel's credit to its return: its steps and four cycles.
+  localparam int unsigned FifoDepth = Steps > 1 ? 4 / Steps + 2 : 6;
 
-  logic credit, take;
-  assign take = in0_valid_i && in1_valid_i && credit;
-  assign in0_ready_o = in1_valid_i && credit;
-  assign in1_ready_o = in0_valid_i && credit;
+  if (Channels % Pe != 0) begin : gen_bad
+    $fatal(1, "eq_add: Pe %0d does not divide %0d channels", Pe, Channels);
+  end
+
+  logic credit, ready, step, first, last, push;
+  logic [StepBits-1:0] index;
+  logic [Pe*In0Bits-1:0] codes0;
+  logic [Pe*In1Bits-1:0] codes1;
+  logic unused;
+  assign unused = last;
+  assign in0_ready_o = in1_valid_i && ready;
+  assign in1_ready_o = in0_valid_i && ready;
+
+  eq_steps #(
+    .Steps(Steps)
+  ) u_steps (
+    .clk_i,
+    .rst_ni,
+    .in_valid_i(in0_valid_i && in1_valid_i),
+    .in_ready_o(ready),
+    .credit_i(credit),
+    .step_o(step),
+    .first_o(first),
+    .last_o(last),
+    .index_o(index)
+  );
+  eq_slice #(
+    .Slices(Steps),
+    .Width(Pe * In0Bits)
+  ) u_slice0 (
+    .data_i(in0_data_i),
+    .index_i(index),
+    .slice_o(codes0)
+  );
+  eq_slice #(
+    .Slices(Steps),
+    .Width(Pe * In1Bits)
+  ) u_slice1 (
+    .data_i(in1_data_i),
+    .index_i(index),
+    .slice_o(codes1)
+  );
 
   logic [2:0] valid_q;
-  logic [2*Channels*MulBits-1:0] multipliers;
-  logic [Channels*OutBits-1:0] y;
+  logic [2*Pe*MulBits-1:0] multipliers;
+  logic [Pe*OutBits-1:0] y;
+  logic [Channels*OutBits-1:0] pixel;
   always_ff @(posedge clk_i) begin
     if (!rst_ni) valid_q <= '0;
-    else valid_q <= {valid_q[1:0], take};
+    else valid_q <= {valid_q[1:0], step};
   end
   eq_rom #(
-    .Width(2 * Channels * MulBits),
-    .Depth(1),
+    .Width(2 * Pe * MulBits),
+    .Depth(Steps),
     .File(File)
   ) u_multipliers (
     .clk_i,
-    .addr_i(1'b0),
+    .addr_i(index),
     .data_o(multipliers)
   );
 
-  for (genvar c = 0; c < Channels; c++) begin : gen_channel
+  for (genvar c = 0; c < Pe; c++) begin : gen_lane
     logic signed [Value0Bits-1:0] value0, value0_q;
     logic signed [Value1Bits-1:0] value1, value1_q;
     logic signed [SumBits-1:0] product0_q, product1_q, sum_q;
@@ -84,7 +129,7 @@ module eq_add #(
       .Kind(In0Kind),
       .OutBits(Value0Bits)
     ) u_decode0 (
-      .code_i(in0_data_i[c*In0Bits +: In0Bits]),
+      .code_i(codes0[c*In0Bits +: In0Bits]),
       .value_o(value0)
     );
     eq_decode #(
@@ -92,7 +137,7 @@ module eq_add #(
       .Kind(In1Kind),
       .OutBits(Value1Bits)
     ) u_decode1 (
-      .code_i(in1_data_i[c*In1Bits +: In1Bits]),
+      .code_i(codes1[c*In1Bits +: In1Bits]),
       .value_o(value1)
     );
     always_ff @(posedge clk_i) begin
@@ -142,16 +187,28 @@ module eq_add #(
     );
   end
 
+  eq_collect #(
+    .Parts(Steps),
+    .Width(Pe * OutBits)
+  ) u_collect (
+    .clk_i,
+    .rst_ni,
+    .valid_i(valid_q[2]),
+    .data_i(y),
+    .valid_o(push),
+    .data_o(pixel)
+  );
+
   eq_outfifo #(
     .Width(Channels * OutBits),
-    .Depth(6)
+    .Depth(FifoDepth)
   ) u_out (
     .clk_i,
     .rst_ni,
     .credit_o(credit),
-    .take_i(take),
-    .push_i(valid_q[2]),
-    .data_i(y),
+    .take_i(first),
+    .push_i(push),
+    .data_i(pixel),
     .out_valid_o,
     .out_ready_i,
     .out_data_o

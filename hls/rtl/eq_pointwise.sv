@@ -1,9 +1,11 @@
-// A stream through eq_post: the operators Threshold and Requantize on their own, all channels of a pixel at a time. Behind a
-// convolution or dense layer, fuse it into the layer instead.
-// Latency at most 5 cycles; one pixel a cycle.
+// A stream through eq_post: the operators Threshold and Requantize on their own, Pe channels a cycle. Behind a convolution or
+// dense layer, fuse it into the layer instead.
+// Latency at most Channels/Pe + 4 cycles; exactly Channels/Pe cycles a pixel.
 module eq_pointwise #(
   /// Channels.
   parameter int unsigned Channels = 1,
+  /// Channels at a time: a divisor of Channels.
+  parameter int unsigned Pe = 1,
   /// Bits of an input channel.
   parameter int unsigned InBits = 8,
   /// Code of the input, as eq_decode.
@@ -14,7 +16,7 @@ module eq_pointwise #(
   parameter int unsigned OutBits = 1,
   /// Operator, as eq_post.
   parameter logic [511:0] Post = {1'b1, 511'b0},
-  /// Its parameters: one word, channel 0 lowest.
+  /// Its parameters: a word for every Pe channels, the lowest channel lowest.
   parameter File = ""
 ) (
   /// Clock.
@@ -35,30 +37,67 @@ module eq_pointwise #(
   output logic [Channels*OutBits-1:0] out_data_o
 );
 
-  logic take, valid_q, valid;
-  logic [Channels*ValueBits-1:0] values, values_q;
-  logic [Channels*OutBits-1:0] y;
-  assign take = in_valid_i && in_ready_o;
+  localparam int unsigned Steps = Channels / Pe;
+  localparam int unsigned StepBits = Steps > 1 ? $clog2(Steps) : 1;
+  // From a pixel's credit to its return: its steps and five cycles.
+  localparam int unsigned FifoDepth = Steps > 1 ? 5 / Steps + 2 : 6;
 
-  for (genvar c = 0; c < Channels; c++) begin : gen_channel
+  if (Channels % Pe != 0) begin : gen_bad
+    $fatal(1, "eq_pointwise: Pe %0d does not divide %0d channels", Pe, Channels);
+  end
+
+  logic credit, step, first, last, valid_q, valid, push;
+  logic [StepBits-1:0] index;
+  logic [Pe*InBits-1:0] codes, codes_q;
+  logic [Pe*ValueBits-1:0] values;
+  logic [Pe*OutBits-1:0] y;
+  logic [Channels*OutBits-1:0] pixel;
+  logic unused;
+  assign unused = last;
+
+  eq_steps #(
+    .Steps(Steps)
+  ) u_steps (
+    .clk_i,
+    .rst_ni,
+    .in_valid_i,
+    .in_ready_o,
+    .credit_i(credit),
+    .step_o(step),
+    .first_o(first),
+    .last_o(last),
+    .index_o(index)
+  );
+
+  eq_slice #(
+    .Slices(Steps),
+    .Width(Pe * InBits)
+  ) u_slice (
+    .data_i(in_data_i),
+    .index_i(index),
+    .slice_o(codes)
+  );
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) valid_q <= 1'b0;
+    else valid_q <= step;
+  end
+  always_ff @(posedge clk_i) codes_q <= codes;
+
+  for (genvar p = 0; p < Pe; p++) begin : gen_lane
     eq_decode #(
       .InBits(InBits),
       .Kind(InKind),
       .OutBits(ValueBits)
     ) u_decode (
-      .code_i(in_data_i[c*InBits +: InBits]),
-      .value_o(values[c*ValueBits +: ValueBits])
+      .code_i(codes_q[p*InBits +: InBits]),
+      .value_o(values[p*ValueBits +: ValueBits])
     );
   end
 
-  always_ff @(posedge clk_i) begin
-    if (!rst_ni) valid_q <= 1'b0;
-    else valid_q <= take;
-  end
-  always_ff @(posedge clk_i) values_q <= values;
-
   eq_post #(
-    .Lanes(Channels),
+    .Lanes(Pe),
+    .Indices(Steps),
     .InBits(ValueBits),
     .OutBits(OutBits),
     .Post(Post),
@@ -66,23 +105,35 @@ module eq_pointwise #(
   ) u_post (
     .clk_i,
     .rst_ni,
-    .next_index_i(1'b0),
+    .next_index_i(index),
     .valid_i(valid_q),
-    .x_i(values_q),
+    .x_i(values),
     .valid_o(valid),
     .y_o(y)
   );
 
+  eq_collect #(
+    .Parts(Steps),
+    .Width(Pe * OutBits)
+  ) u_collect (
+    .clk_i,
+    .rst_ni,
+    .valid_i(valid),
+    .data_i(y),
+    .valid_o(push),
+    .data_o(pixel)
+  );
+
   eq_outfifo #(
     .Width(Channels * OutBits),
-    .Depth(6)
+    .Depth(FifoDepth)
   ) u_out (
     .clk_i,
     .rst_ni,
-    .credit_o(in_ready_o),
-    .take_i(take),
-    .push_i(valid),
-    .data_i(y),
+    .credit_o(credit),
+    .take_i(first),
+    .push_i(push),
+    .data_i(pixel),
     .out_valid_o,
     .out_ready_i,
     .out_data_o

@@ -18,7 +18,7 @@ from functools import lru_cache
 import numpy as np
 
 from edgeq.cells import FAMILIES
-from edgeq.compressor import LUT_INPUTS, plan
+from edgeq.compressor import LUT_INPUTS, Plan, plan
 from edgeq.digits import digit_count, digit_planes
 from edgeq.fold import MAX_LUT_LEVELS
 from edgeq.graph import range_width
@@ -343,8 +343,15 @@ class _Build:
     def add(self, columns: list[list[Bit]], constant: int, compare: bool) -> Word:
         """The plan that is done first, in whole cycles; of such the smaller one."""
         heights, times, levels = tuple(map(len, columns)), [[b.time for b in c] for c in columns], self.net.levels
-        plans = [plan(heights, constant, False, compare, levels > 2, search) for search in ("small", "fast")]
-        return self.net.add(min(plans, key=lambda p: (chain_start(p, times, levels) // levels, p.cost)), columns)
+
+        def found(search: str) -> tuple[int, float, Plan]:
+            made = plan(heights, constant, False, compare, levels > 2, search)
+            return chain_start(made, times, levels) // levels, made.cost, made
+
+        best = found("small")
+        if best[0] > max((t for column in times for t in column), default=0) // levels:  # else nothing is earlier
+            best = min(best, found("fast"), key=lambda each: each[:2])
+        return self.net.add(best[2], columns)
 
     def reaches(self, terms: Sequence[tuple[_Number, int, int]], constant: int, lo: int, hi: int, least: int) -> Bit | int:
         """1 where the sum, known to lie in [lo, hi], is `least` or more."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType
-from edgeq.hardware import EMIT, READ, READ_SECOND, TAKE, TAKE_SECOND, Cost, Stage, memory_cost
+from edgeq.hardware import EMIT, LUT_RAM_DEPTH, READ, READ_SECOND, TAKE, TAKE_SECOND, Cost, Stage, memory_cost
 from edgeq.ops import _cost, _sample
 from edgeq.ops._mac import MAX_ACTIVATION_BITS
 from edgeq.ops._rtl import value_bits
@@ -91,22 +91,26 @@ def fifo_depth(cycles: int, latency: int) -> int:
 def lanes(x: IntType, y: IntType, lanes: int, terms: int, sum_bits: int) -> Cost:
     """eq_products, and a sum behind each lane."""
     bits = [value_bits(t) for t in (x, y)]
-    single = [wide for t, wide in zip((x, y), bits[::-1], strict=True) if t.width == 1]
+    single = [other for t, other in zip((x, y), bits[::-1], strict=True) if t.width == 1]
+    wide = single[0] if single else sum(bits)
+    adders = Cost(lut=(terms - 1) * (wide + 2), ff=(terms - 1) * (wide + 2) / 3)
     if x.bipolar and y.bipolar:
-        dot = Cost(lut=terms * _cost.LUT_PER_XNOR + _cost.LUT_PER_COUNT, ff=8)
+        dot = Cost(lut=terms * _cost.LUT_PER_XNOR + _cost.LUT_PER_COUNT, ff=terms.bit_length())
     elif single:
-        dot = Cost(lut=(2 * terms - 1) * single[0], ff=1.5 * terms * single[0])
+        dot = Cost(lut=terms * wide, ff=terms * wide) + adders
     else:
-        wide = sum(bits)
-        dot = _cost.scaled(_cost.product(*bits), terms) + Cost(lut=(terms - 1) * (wide + 2), ff=1.5 * (terms - 1) * wide)
+        one = _cost.product(*bits)
+        dot = _cost.scaled(Cost(lut=one.lut, ff=wide, dsp=one.dsp), terms) + adders
     return _cost.scaled(dot + Cost(lut=sum_bits * _cost.LUT_PER_SUM_BIT, ff=sum_bits), lanes)
 
 
 def slices(width: int, count: int) -> Cost:
-    """eq_slice and a register behind it. width: bits of a slice of all groups."""
-    return Cost(lut=width * (count - 1) / _cost.MUX_INPUTS_PER_LUT, ff=width)
+    """eq_slice. width: bits of a slice of all groups."""
+    return Cost(lut=width * (count - 1) / _cost.MUX_INPUTS_PER_LUT)
 
 
 def store(y: IntType, width: int, count: int) -> Cost:
-    """eq_token_store of the tokens of y, in `count` slices of `width` bits."""
-    return memory_cost(width, 2 * y.pixels * count) + slices(width, count) + _cost.CONTROL
+    """eq_token_store of the tokens of y, in `count` slices of `width` bits; its counters are few beside the FIFO's control."""
+    words = 2 * y.pixels * count
+    read = Cost(ff=width) if words <= LUT_RAM_DEPTH else Cost()
+    return memory_cost(width, words) + read + slices(width, count) + Cost(lut=15, ff=15)

@@ -20,6 +20,7 @@ from edgeq.ops._rtl import (
     Window,
     fusible,
     is_binary,
+    lanes,
     layer_digits,
     signed_bits,
     tail_of,
@@ -121,7 +122,14 @@ def requantize(
 
 def pointwise(op: object, fold: Fold, x: IntType, y: IntType) -> Cost:
     """A fusible operator on its own."""
-    return post(op, fold, value_bits(x), x, x.channels, 1) + fifo(y.channels * y.width, 8)
+    pe = lanes(fold, x.channels)
+    steps = x.channels // pe
+    return post(op, fold, value_bits(x), x, pe, steps) + in_parts(steps, pe, x, y) + fifo(y.channels * y.width, 8)
+
+
+def in_parts(steps: int, pe: int, x: IntType, y: IntType) -> Cost:
+    """eq_slice of x and eq_collect of y, `pe` channels at a time."""
+    return Cost(lut=pe * x.width * (steps - 1) / MUX_INPUTS_PER_LUT, ff=(y.channels - pe) * y.width)
 
 
 def post(op: object, fold: Fold, bits: int, x: IntType, lanes: int, words: int) -> Cost:

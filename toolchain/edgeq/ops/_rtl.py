@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -102,14 +103,32 @@ class Fusible(Protocol):
         """True where it takes a multiplier that digits could replace."""
 
 
+def lanes(fold: Fold, channels: int) -> int:
+    """Channels a cycle of an operator that takes some of a pixel at a time, or all."""
+    return fold.pe if fold.mode == "folded" else channels
+
+
+def lane_folds(channels: int, digits: Sequence[bool] = (False,)) -> list[Fold]:
+    """All numbers of channels a cycle, slowest first, each with and without `Fold.digits` where both are given."""
+    some = [Fold("folded", pe, 1) for pe in range(1, channels) if channels % pe == 0]
+    return [replace(fold, digits=by) for fold in (*some, Fold()) for by in digits]
+
+
+def credits(steps: int, latency: int) -> int:
+    """FifoDepth of eq_pointwise.sv and eq_add.sv. latency: cycles from a part to its result, at most."""
+    return (latency + 1) // steps + 2 if steps > 1 else 6
+
+
 def pointwise(op: Fusible, fold: Fold, x: IntType, y: IntType) -> RtlInstance:
     """A fusible operator on its own."""
+    pe = lanes(fold, x.channels)
     bits = value_bits(x)
     post = op.rtl_post(x, bits, fold.digits)
     return RtlInstance(
         "eq_pointwise",
         {
             "Channels": x.channels,
+            "Pe": pe,
             "InBits": x.width,
             "InKind": code(x),
             "ValueBits": bits,
@@ -118,7 +137,7 @@ def pointwise(op: Fusible, fold: Fold, x: IntType, y: IntType) -> RtlInstance:
             "File": POST_FILE,
         },
         uses=("eq_pointwise",),
-        memories={POST_FILE: post.image(x.channels, x.channels)},
+        memories={POST_FILE: post.image(x.channels, pe)},
     )
 
 

@@ -77,27 +77,37 @@ class Add(Op):
         if np.all(self.a == 1) and np.all(self.b == 1):
             return HlsCall(native={"class_name": "Merge", "op": "add"})
         code = DigitCode.of(np.concatenate([self.a, self.b]))
-        config = {"n_pixels": xs[0].pixels, "rows_a": len(self.a), "rows_b": len(self.b)} | digit_config(code)
+        steps = xs[0].channels // _rtl.lanes(fold, xs[0].channels)
+        config = {"n_pixels": xs[0].pixels, "folds": steps, "rows_a": len(self.a), "rows_b": len(self.b)} | digit_config(code)
         return HlsCall("eq_add", config, tables={"a": digit_table(self.a, code), "b": digit_table(self.b, code)})
 
     def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
         x0, x1 = xs
         y = self.infer(*xs)
-        multipliers = np.stack([np.broadcast_to(m, x0.channels) for m in (self.a, self.b)], axis=1).reshape(1, -1)
+        pe = _rtl.lanes(fold, x0.channels)
+        multipliers = np.stack([np.broadcast_to(m, x0.channels) for m in (self.a, self.b)], axis=1).reshape(-1, 2 * pe)
         code = DigitCode.of(multipliers)
         sizes = {"Digits": code.count, "MaxShift": code.max_shift}
         return RtlInstance(
             "eq_add",
-            {"Channels": x0.channels, **_rtl.two_inputs(x0, x1), **sizes, "File": "multipliers.hex", **_rtl.output(y)},
+            {"Channels": x0.channels, "Pe": pe, **_rtl.two_inputs(x0, x1), **sizes, "File": "multipliers.hex", **_rtl.output(y)},
             uses=("eq_add",),
             memories={"multipliers.hex": memory_image(code.bits(multipliers))},
         )
 
     def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
-        return (Stage.each(xs[0].pixels, depth=6, latency=3),)
+        (x, _) = xs
+        steps = x.channels // _rtl.lanes(fold, x.channels)
+        return (Stage.each(x.pixels, _rtl.credits(steps, latency=3), 3, steps),)
+
+    def folds(self, *xs: IntType) -> list[Fold]:
+        return _rtl.lane_folds(xs[0].channels)
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
         y = self.infer(*xs)
-        bits = y.channels * y.width
-        digits = sum(float(np.mean(digit_count(m))) for m in (self.a, self.b))
-        return Cost(lut=bits * max(1.2, digits - 0.8), ff=3 * bits) + _cost.fifo(bits, 8)
+        pe = _rtl.lanes(fold, y.channels)
+        steps, bits = y.channels // pe, pe * y.width
+        counts = [digit_count(m) for m in (self.a, self.b)]
+        digits = sum(float(np.mean(c) if steps == 1 else np.max(c)) for c in counts)
+        parts = sum((_cost.in_parts(steps, pe, x, y) for x in xs), Cost())
+        return Cost(lut=bits * max(1.2, digits - 0.8), ff=3 * bits) + parts + _cost.fifo(y.channels * y.width, 8)

@@ -110,6 +110,7 @@ class AttentionScores(Op):
         beat = y.channels * y.width
         fifo = _cost.fifo(beat, _attention.fifo_depth(y.channels // self.heads * slices, self._latency(fold, q, k)))
         collected = Cost(ff=beat - self.heads * y.width)
-        query = _attention.slices(self.heads * simd * q.width, slices)
+        width = self.heads * simd * q.width
+        query = _attention.slices(width, slices) + Cost(ff=width)
         store = _attention.store(k, self.heads * simd * k.width, slices)
-        return store + query + _attention.lanes(q, k, self.heads, simd, _rtl.value_bits(y)) + collected + fifo + _cost.CONTROL
+        return store + query + _attention.lanes(q, k, self.heads, simd, _rtl.value_bits(y)) + collected + fifo

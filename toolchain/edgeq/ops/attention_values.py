@@ -100,4 +100,4 @@ class AttentionValues(Op):
         ring = Cost(ff=(v.channels - self.heads * pe) * bits + self.heads * p.width)
         fifo = _cost.fifo(y.channels * y.width, _attention.fifo_depth(v.pixels * slices, LATENCY))
         store = _attention.store(v, self.heads * pe * v.width, slices)
-        return store + _attention.lanes(p, v, self.heads * pe, 1, bits) + ring + fifo + _cost.CONTROL
+        return store + _attention.lanes(p, v, self.heads * pe, 1, bits) + ring + fifo

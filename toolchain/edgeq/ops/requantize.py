@@ -138,6 +138,7 @@ class Requantize(Op):
         code = self.digit_code(fold.digits)
         config = {
             "n_pixels": x.pixels,
+            "folds": x.channels // _rtl.lanes(fold, x.channels),
             "rows": len(self.multiplier),
             "lanes": rows_a_cycle(fold, len(self.multiplier)),
             "shift": self.shift,
@@ -189,10 +190,12 @@ class Requantize(Op):
         return _rtl.Post.of(2, y, *config, bits=np.hstack([multiplier, to_bits(self.offset[:, None], sum_bits)]))
 
     def folds(self, *xs: IntType) -> list[Fold]:
-        return [Fold(digits=digits) for digits in ((False, True) if self.multiplies() else (False,))]
+        return _rtl.lane_folds(xs[0].channels, (False, True) if self.multiplies() else (False,))
 
     def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
-        return (Stage.each(xs[0].pixels, depth=6, latency=1 + self.rtl_latency),)
+        (x,) = xs
+        steps = x.channels // _rtl.lanes(fold, x.channels)
+        return (Stage.each(x.pixels, _rtl.credits(steps, latency=4), 1 + self.rtl_latency, steps),)
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
         return _cost.pointwise(self, fold, xs[0], self.infer(*xs))

@@ -114,7 +114,14 @@ class Threshold(Op):
         (x,) = xs
         rows, n = len(self.negative), self.levels
         together = rows_a_cycle(fold, rows)
-        config = {"n_pixels": x.pixels, "rows": rows, "levels": n, "base": self.base, "step": self.step}
+        config = {
+            "n_pixels": x.pixels,
+            "folds": x.channels // _rtl.lanes(fold, x.channels),
+            "rows": rows,
+            "levels": n,
+            "base": self.base,
+            "step": self.step,
+        }
         config |= {"lanes": together, "threshold_lanes": together * n}
         tables = {"thresholds": HlsTable.of(self.upward()), "negative": HlsTable(self.negative, 1, False)}
         return HlsCall("eq_threshold", config, tables=tables)
@@ -139,7 +146,12 @@ class Threshold(Op):
         return _rtl.Post.of(1, self.infer(x), *config, bits=np.hstack([thresholds, to_bits(self.negative[:, None], 1)]))
 
     def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
-        return (Stage.each(xs[0].pixels, depth=6, latency=1 + self.rtl_latency),)
+        (x,) = xs
+        steps = x.channels // _rtl.lanes(fold, x.channels)
+        return (Stage.each(x.pixels, _rtl.credits(steps, latency=4), 1 + self.rtl_latency, steps),)
+
+    def folds(self, *xs: IntType) -> list[Fold]:
+        return _rtl.lane_folds(xs[0].channels)
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
         return _cost.pointwise(self, fold, xs[0], self.infer(*xs))
