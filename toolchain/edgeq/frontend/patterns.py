@@ -147,7 +147,8 @@ class Patterns:
 
     def _above(self, root: onnx.NodeProto) -> list[str]:
         """The tensors that a node is computed from by elementwise nodes, nearest first."""
-        found, queue = [], [root]
+        found: list[str] = []
+        queue = [root]
         while queue and len(found) < 2 * MOST_NODES:
             for name in queue.pop(0).input:
                 if name not in found and self.number(name) is None:
