@@ -29,7 +29,7 @@ browser:
 	  else echo "the tests need Chromium: apt-get install chromium" >&2; exit 1; fi; }
 
 test: lint browser
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist worksteal --durations=25
 
 # The picture in the README.
 picture: setup browser

@@ -90,6 +90,12 @@ def narrow_case(kind: type[Op], seed: int) -> Case:
     return next(case for case in cases if case.built.types()["y"].width < EXACT_BITS)
 
 
+def sliced_case(kind: type[Op], seed: int) -> Case | None:
+    """As varied_case, with folds whose beats are parts of a pixel; None where the operator has none."""
+    cases = (varied_case(kind, k, seed) for k in range(30))
+    return next((case for case in cases if case.built.nodes[-1].op.narrow_folds(*case.types)), None)
+
+
 def case_of(op: Op, types: tuple[IntType, ...], seed: int = 0, post: Op | None = None) -> Case:
     """The case of one operator on types; post: also fused into the layer."""
     graph, inputs = _branches(types) if len(types) > 1 else (Graph("x", types[0]), ("x",))
@@ -150,9 +156,9 @@ def mismatches(expected: np.ndarray, y: np.ndarray) -> int:
     return int(np.count_nonzero(y != expected))
 
 
-def some_folds(case: Case, seed: int) -> list[Fold]:
-    """At most FOLDS ways to build the operator, slowest first, both ends included."""
-    slowest, *between = case.op.folds(*case.types)
+def some_folds(case: Case, seed: int, narrow: bool = False) -> list[Fold]:
+    """At most FOLDS ways to build the operator, slowest first, both ends included.  narrow: those of `Op.narrow_folds`."""
+    slowest, *between = (case.op.narrow_folds if narrow else case.op.folds)(*case.types)
     if len(between) < FOLDS:
         return [slowest, *between]
     chosen = np.random.default_rng(seed).choice(len(between) - 1, FOLDS - 2, replace=False)

@@ -600,3 +600,13 @@ def test_what_cannot_be_converted_is_refused(floating: tuple[nn.Module, Tensor])
             convert(module, x)
     with pytest.raises(EdgeqError, match="no layer 'con'"):
         convert(net, x, layers={"con": Formats()})
+
+
+def test_what_no_cast_ends_keeps_every_bit_for_the_next_one() -> None:
+    """1/2 + 2^-26 is above a half, but its float32 is one, which rounds to the even 0."""
+    norm = FixedBatchNorm(1, slope=FixedPoint(12, -8), offset=FixedPoint(16, 1), out=None, eps=0.0).eval()
+    with torch.no_grad():
+        norm.weight.fill_(2.0**-10)
+        norm.bias.fill_(0.5)
+    y = FixedAct(FixedPoint(8, 8)).eval()(norm(torch.full((1, 1, 1, 1), 2.0**-16)))
+    assert y.dtype == torch.float32 and y.item() == 1

@@ -12,6 +12,7 @@ from bundle import bundle
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from edgeq.beats import fitted
 from edgeq.board import board
 from edgeq.engines.hls import HlsEngine
 from edgeq.engines.reference import ReferenceEngine
@@ -51,6 +52,21 @@ def test_verilog_equals_the_reference_however_it_is_folded(kind: type[Op], seed:
         assert cycles == parity.declared_cycles(case.built, folds), f"{fold}: the rate is not the declared one"
         if fold in (chosen[0], chosen[-1]):
             parity.check_synthesized_verilog(case.built, case.x, case.y, folder)
+
+
+NARROW = [kind for kind in parity.KINDS if parity.sliced_case(kind, 0)]
+"""Those that take and give parts of a pixel a beat."""
+
+
+@pytest.mark.parametrize("kind", NARROW, ids=lambda kind: kind.kind())
+@pytest.mark.parametrize("seed", SEEDS)
+def test_verilog_in_narrow_beats_equals_the_reference(kind: type[Op], seed: int, tmp_path: Path) -> None:
+    case = parity.sliced_case(kind, seed)
+    assert case is not None
+    for index, fold in enumerate(parity.some_folds(case, seed, narrow=True)):
+        graph, folds = fitted(case.built, parity.folds_of(case, fold))
+        cycles = parity.check_verilog(graph, folds, case.x, case.y, tmp_path / str(index))
+        assert cycles == parity.declared_cycles(graph, folds), f"{fold}: the rate is not the declared one"
 
 
 @pytest.mark.parametrize("seed", range(max(2, parity.EXAMPLES // 2)))

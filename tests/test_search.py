@@ -225,6 +225,8 @@ def test_what_cannot_be_had_is_refused(trained: tuple[nn.Module, Path]) -> None:
 
     refused("lut of the 900", "Conv", fps=1e5, luts=900)
     refused("fast enough", "Conv", fps=1e9)
+    with pytest.raises(EdgeqError, match="5 bits are not tried"):
+        search(net, some, Aim(board("ultra96")), few, input=PIXELS, against=[5, 8], ui=Ui(quiet=True))
     with pytest.raises(EdgeqError, match="without labels"):
         split(np.zeros((9, 1), np.float32), None, 1, 1)
     with pytest.raises(EdgeqError, match="2 images"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -23,19 +22,30 @@ from torch.nn import functional
 from edgeq.engines.reference import ReferenceEngine
 from edgeq.errors import EdgeqError
 from edgeq.fixed_point import DOMAIN, INTEGER, FixedPoint
+from edgeq.frontend import builder
 from edgeq.frontend.brevitas import export_module
 from edgeq.frontend.qonnx import given_inputs, import_qonnx
 from edgeq.graph import Graph
 from edgeq.lower import onnx as lower_onnx
-from edgeq.operators import OPERATORS, build, run
+from edgeq.operators import build, carried, run
 from edgeq.ops import registry
-from edgeq.train import FixedAct, Recipe, binary_points, calibrate, fit, freeze_statistics, load_packed, quantizers, save_packed
+from edgeq.train import (
+    FixedAct,
+    FixedConv2d,
+    Recipe,
+    binary_points,
+    calibrate,
+    fit,
+    freeze_statistics,
+    load_packed,
+    quantizers,
+    save_packed,
+)
 from edgeq.train.camvid import VOID, augmented, class_weights, confusion, mean_iou
 from edgeq.train.fixed_layers import quantizer_of
 from edgeq.train.integer import (
     ATTENTIONS,
     GELU_BITS,
-    NEAR,
     FixedAttention,
     FixedLayerNorm,
     FixedNearMax,
@@ -115,7 +125,6 @@ def test_near_max_keeps_a_quarter() -> None:
     close = (p / p.amax(-1, keepdim=True) - 0.25).abs() < 1e-3
     assert torch.equal(((p >= p.amax(-1, keepdim=True) / 4) * 0.25)[~close], y[~close])
     assert torch.equal(layer.train()(x), y)
-    assert math.isclose(NEAR, math.log(4))
     x.requires_grad_()
     layer(x)[..., 0].sum().backward()
     assert x.grad is not None and x.grad.abs().sum() > 0
@@ -177,6 +186,8 @@ def test_square_root() -> None:
         y = layer(x)
         assert torch.equal(y, (x.sqrt() / unit).floor() * unit)
         assert torch.equal(layer.train()(x), y)
+    with pytest.raises(EdgeqError, match="at most 16 bits"):
+        FixedShiftGELU(FixedPoint(17))
     with pytest.raises(EdgeqError, match="unsigned"):
         FixedSqrt(FixedPoint(16))
 
@@ -323,6 +334,22 @@ def test_points_have_one_owner() -> None:
     assert fresh.encoder[0].norm1.inner is fresh.position.out
 
 
+def test_wide_words_of_many_channels_are_requantized_by_their_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Instead of level by level, which takes minutes for 64 channels of 16 bits: the same integers."""
+    with seeded(0):
+        net = nn.Sequential(FixedAct(), FixedConv2d(3, 5, 1, bias=FixedPoint(12)), FixedAct(FixedPoint(12))).eval()
+        x = torch.randn(6, 3, 2, 4)
+    calibrate(net, x)
+    export_module(net, (1, 3, 2, 4), tmp_path / "q.onnx")
+    listed = import_qonnx(tmp_path / "q.onnx")
+    monkeypatch.setattr(builder, "MAX_LISTED_CHANNELS", 1 << 10)
+    formed = import_qonnx(tmp_path / "q.onnx")
+    codes, _ = given_inputs(listed, x.numpy())
+    y = ReferenceEngine(listed).run(codes)
+    np.testing.assert_array_equal(ReferenceEngine(formed).run(codes), y)
+    np.testing.assert_array_equal(y * float(Fraction(listed.meta["tail"]["scale"][0])), net(x).detach().numpy())
+
+
 # CamVid
 
 
@@ -409,10 +436,9 @@ def test_what_is_no_operator_on_codes_is_refused(tmp_path: Path) -> None:
 
 
 def test_every_field_of_an_operator_is_carried() -> None:
-    """Each of OPERATORS is built again from what a node holds: integers by name, arrays in order."""
+    """Each that is carried is built again from what a node holds: integers by name, arrays in order."""
     rng = np.random.default_rng(0)
-    assert set(OPERATORS) <= set(registry())
-    for kind in OPERATORS:
+    for kind in carried():
         op, types = registry()[kind].sample(lambda lo, hi: int(rng.integers(lo, hi, endpoint=True)))
         values, arrays = op.attributes(), list(op.arrays().values())
         again = build(kind, values, arrays)

@@ -120,7 +120,7 @@ def oneshot(data: Path, float_file: Path, attention: str, images: int, threads: 
 @click.argument("target", type=FILE)
 @click.option("--attention", type=click.Choice(ATTENTIONS), default=ATTENTIONS[0], show_default=True)
 @click.option("--images", default=4, show_default=True, help="Training images that it is calibrated on.")
-@click.option("--epochs", default=5, show_default=True)
+@click.option("--epochs", default=3, show_default=True, help="Of training; 0: none.")
 @click.option("--batch", default=8, show_default=True)
 @click.option("--rate", default=0.0002, show_default=True, help="AdamW's first learning rate.")
 @click.option("--seed", default=1, show_default=True)
@@ -149,7 +149,9 @@ def tune(
     result["calibrated"] = measured(net, data)["mean_iou"]
     click.echo(f"mean IoU {result['calibrated']:.2%} after calibration on {images} images")
     freeze_statistics(net)
-    result["seconds"] = learn(net, data, Recipe(epochs, batch, rate, 1.0, seed, threads=threads, decay=DECAY, warmup=WARMUP))
+    if epochs:
+        recipe = Recipe(epochs, batch, rate, 1.0, seed, threads=threads, decay=DECAY, warmup=WARMUP)
+        result["seconds"] = learn(net, data, recipe)
     save_packed(Labels(net), target)
     show(result | {"learned": binary_points(net), **measured(net, data)}, json_file)
     if test:

@@ -6,6 +6,8 @@ module eq_add #(
   parameter int unsigned Channels = 1,
   /// Channels at a time: a divisor of Channels.
   parameter int unsigned Pe = 1,
+  /// A beat carries Pe channels; else all of a pixel.
+  parameter bit          Narrow = 1'b0,
   /// Bits of a channel of the first input.
   parameter int unsigned In0Bits = 8,
   /// Its code, as eq_decode.
@@ -23,7 +25,9 @@ module eq_add #(
   /// Bits of an output channel.
   parameter int unsigned OutBits = 8,
   /// Code of the output, as eq_decode.
-  parameter int unsigned OutKind = 0
+  parameter int unsigned OutKind = 0,
+  /// Channels of a beat; derived, do not set.
+  parameter int unsigned BeatChannels = Narrow ? Pe : Channels
 ) (
   /// Clock.
   input  logic                        clk_i,
@@ -34,19 +38,19 @@ module eq_add #(
   /// First input stream.
   output logic                        in0_ready_o,
   /// First input stream.
-  input  logic [Channels*In0Bits-1:0] in0_data_i,
+  input  logic [BeatChannels*In0Bits-1:0] in0_data_i,
   /// Second input stream.
   input  logic                        in1_valid_i,
   /// Second input stream.
   output logic                        in1_ready_o,
   /// Second input stream.
-  input  logic [Channels*In1Bits-1:0] in1_data_i,
+  input  logic [BeatChannels*In1Bits-1:0] in1_data_i,
   /// Output stream.
   output logic                        out_valid_o,
   /// Output stream.
   input  logic                        out_ready_i,
   /// Output stream.
-  output logic [Channels*OutBits-1:0] out_data_o
+  output logic [BeatChannels*OutBits-1:0] out_data_o
 );
 
   localparam int unsigned SumBits = OutBits + 1;
@@ -56,8 +60,10 @@ module eq_add #(
   localparam int unsigned MulBits = Digits * DigitBits;
   localparam int unsigned Steps = Channels / Pe;
   localparam int unsigned StepBits = Steps > 1 ? $clog2(Steps) : 1;
-  // From a pixel's credit to its return: its steps and four cycles.
-  localparam int unsigned FifoDepth = Steps > 1 ? 4 / Steps + 2 : 6;
+  localparam int unsigned Parts = BeatChannels / Pe;
+  localparam int unsigned PartBits = Parts > 1 ? $clog2(Parts) : 1;
+  // From a beat's credit to its return: its steps and four cycles.
+  localparam int unsigned FifoDepth = Parts > 1 ? 4 / Parts + 2 : 6;
 
   if (Channels % Pe != 0) begin : gen_bad
     $fatal(1, "eq_add: Pe %0d does not divide %0d channels", Pe, Channels);
@@ -73,7 +79,9 @@ module eq_add #(
   assign in1_ready_o = in0_valid_i && ready;
 
   eq_steps #(
-    .Steps(Steps)
+    .Steps(Steps),
+    .NarrowIn(Narrow),
+    .NarrowOut(Narrow)
   ) u_steps (
     .clk_i,
     .rst_ni,
@@ -86,26 +94,26 @@ module eq_add #(
     .index_o(index)
   );
   eq_slice #(
-    .Slices(Steps),
+    .Slices(Parts),
     .Width(Pe * In0Bits)
   ) u_slice0 (
     .data_i(in0_data_i),
-    .index_i(index),
+    .index_i(PartBits'(index)),
     .slice_o(codes0)
   );
   eq_slice #(
-    .Slices(Steps),
+    .Slices(Parts),
     .Width(Pe * In1Bits)
   ) u_slice1 (
     .data_i(in1_data_i),
-    .index_i(index),
+    .index_i(PartBits'(index)),
     .slice_o(codes1)
   );
 
   logic [2:0] valid_q;
   logic [2*Pe*MulBits-1:0] multipliers;
   logic [Pe*OutBits-1:0] y;
-  logic [Channels*OutBits-1:0] pixel;
+  logic [BeatChannels*OutBits-1:0] beat;
   always_ff @(posedge clk_i) begin
     if (!rst_ni) valid_q <= '0;
     else valid_q <= {valid_q[1:0], step};
@@ -188,7 +196,7 @@ module eq_add #(
   end
 
   eq_collect #(
-    .Parts(Steps),
+    .Parts(Parts),
     .Width(Pe * OutBits)
   ) u_collect (
     .clk_i,
@@ -196,19 +204,19 @@ module eq_add #(
     .valid_i(valid_q[2]),
     .data_i(y),
     .valid_o(push),
-    .data_o(pixel)
+    .data_o(beat)
   );
 
   eq_outfifo #(
-    .Width(Channels * OutBits),
+    .Width(BeatChannels * OutBits),
     .Depth(FifoDepth)
   ) u_out (
     .clk_i,
     .rst_ni,
     .credit_o(credit),
-    .take_i(first),
+    .take_i(Narrow ? step : first),
     .push_i(push),
-    .data_i(pixel),
+    .data_i(beat),
     .out_valid_o,
     .out_ready_i,
     .out_data_o

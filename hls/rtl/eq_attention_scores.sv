@@ -1,7 +1,8 @@
 // Scores of attention: the scalar product of every query with every key, head by head. All keys of a frame are stored before its
-// first query is taken, while the queries of the frame before are at work.
-// (HeadChannels/Simd) cycles a pair of query and key, Queries*Keys pairs a frame; a frame of keys is stored in Keys times as many
-// cycles. Latency from the last cycle of a pair 4 + ceil(log4(Simd)) cycles, 4 for bipolar operands.
+// first query is taken, while the queries of the frame before are at work. All heads at once; or, in narrow beats, one after the
+// other, two queries being stored as well.
+// (HeadChannels/Simd) cycles a pair of query and key, narrow Heads times as many, Queries*Keys pairs a frame; a frame of keys is
+// stored in Keys times as many cycles. Latency from the last cycle of a pair 4 + ceil(log4(Simd)) cycles, 4 for bipolar operands.
 module eq_attention_scores #(
   /// Heads.
   parameter int unsigned Heads = 1,
@@ -9,6 +10,8 @@ module eq_attention_scores #(
   parameter int unsigned HeadChannels = 4,
   /// Channels of each head at a time; it divides HeadChannels.
   parameter int unsigned Simd = 1,
+  /// A beat of the inputs carries Simd channels; else all.
+  parameter bit          Narrow = 1'b0,
   /// Queries of a frame.
   parameter int unsigned Queries = 4,
   /// Keys of a frame.
@@ -26,7 +29,9 @@ module eq_attention_scores #(
   /// Bits of a score.
   parameter int unsigned OutBits = 20,
   /// Code of a score, as eq_decode.
-  parameter int unsigned OutKind = 1
+  parameter int unsigned OutKind = 1,
+  /// Channels of an input beat; derived, do not set.
+  parameter int unsigned BeatChannels = Narrow ? Simd : Heads * HeadChannels
 ) (
   /// Clock.
   input  logic                                       clk_i,
@@ -34,16 +39,16 @@ module eq_attention_scores #(
   input  logic                                       rst_ni,
   /// Queries.
   input  logic                                       in0_valid_i,
-  /// Queries; high in the last cycle of one.
+  /// Queries; high in the last cycle of one, or where a part of one can be stored.
   output logic                                       in0_ready_o,
   /// Queries.
-  input  logic [Heads*HeadChannels*In0Bits-1:0]      in0_data_i,
+  input  logic [BeatChannels*In0Bits-1:0]            in0_data_i,
   /// Keys.
   input  logic                                       in1_valid_i,
   /// Keys.
   output logic                                       in1_ready_o,
   /// Keys.
-  input  logic [Heads*HeadChannels*In1Bits-1:0]      in1_data_i,
+  input  logic [BeatChannels*In1Bits-1:0]            in1_data_i,
   /// Output stream.
   output logic                                       out_valid_o,
   /// Output stream.
@@ -52,7 +57,11 @@ module eq_attention_scores #(
   output logic [Heads*(Pairs ? 1 : Keys)*OutBits-1:0] out_data_o
 );
 
-  localparam int unsigned Slices = HeadChannels / Simd;
+  localparam int unsigned HeadSlices = HeadChannels / Simd;
+  // Heads at a time, and slices of a token: some channels of each of these heads.
+  localparam int unsigned Lanes = Narrow ? 1 : Heads;
+  localparam int unsigned Slices = HeadSlices * Heads / Lanes;
+  localparam int unsigned HeadSliceBits = HeadSlices > 1 ? $clog2(HeadSlices) : 1;
   localparam int unsigned IndexBits = Slices > 1 ? $clog2(Slices) : 1;
   localparam int unsigned QueryBits = Queries > 1 ? $clog2(Queries) : 1;
   localparam int unsigned Parts = Pairs ? 1 : Keys;
@@ -70,34 +79,73 @@ module eq_attention_scores #(
   // Where in the frame: the slice and the key are the store's, the query is counted here.
   logic [QueryBits-1:0] query_q;
   logic [IndexBits-1:0] slice;
-  logic there, credit, step, begins, first_slice, last_slice, first_key, last_key, last_query;
+  logic [HeadSliceBits-1:0] head_slice_q;
+  logic query_there, there, credit, step, begins, first_slice, last_slice, first_key, last_key, last_query, last_head_slice;
   assign begins = first_slice && (Pairs || first_key);
   assign last_query = query_q == QueryBits'(Queries - 1);
-  assign step = in0_valid_i && there && (credit || !begins);
-  assign in0_ready_o = last_slice && last_key && there && (credit || !begins);
+  assign last_head_slice = head_slice_q == HeadSliceBits'(HeadSlices - 1);
+  assign step = query_there && there && (credit || !begins);
   always_ff @(posedge clk_i) begin
-    if (!rst_ni) query_q <= '0;
-    else if (step && last_slice && last_key) query_q <= last_query ? '0 : query_q + 1'b1;
+    if (!rst_ni) begin
+      query_q <= '0;
+      head_slice_q <= '0;
+    end else if (step) begin
+      head_slice_q <= last_head_slice ? '0 : head_slice_q + 1'b1;
+      if (last_slice && last_key) query_q <= last_query ? '0 : query_q + 1'b1;
+    end
   end
 
   // Stage 1: operands.
   logic valid1_q, first1_q, last1_q;
-  logic [Heads*Simd*In0Bits-1:0] query, query_slice_q;
-  logic [Heads*Simd*In1Bits-1:0] key;
-  eq_slice #(
-    .Groups(Heads),
-    .Slices(Slices),
-    .Width(Simd * In0Bits)
-  ) u_query (
-    .data_i(in0_data_i),
-    .index_i(slice),
-    .slice_o(query)
-  );
+  logic [Lanes*Simd*In0Bits-1:0] query_slice_q;
+  logic [Lanes*Simd*In1Bits-1:0] key;
+  if (Narrow) begin : gen_stored
+    logic [IndexBits-1:0] unused_slice;
+    logic [3:0] unused_place;
+    logic unused;
+    assign unused = ^{slice, unused_slice, unused_place};
+    eq_token_store #(
+      .Slices(Slices),
+      .Width(Simd * In0Bits),
+      .Tokens(1),
+      .Narrow(1'b1)
+    ) u_query (
+      .clk_i,
+      .rst_ni,
+      .in_valid_i(in0_valid_i),
+      .in_ready_o(in0_ready_o),
+      .in_data_i(in0_data_i),
+      .there_o(query_there),
+      .read_i(step),
+      .release_i(last_slice && last_key),
+      .slice_o(unused_slice),
+      .first_slice_o(unused_place[0]),
+      .last_slice_o(unused_place[1]),
+      .first_token_o(unused_place[2]),
+      .last_token_o(unused_place[3]),
+      .data_o(query_slice_q)
+    );
+  end else begin : gen_held
+    logic [Lanes*Simd*In0Bits-1:0] query;
+    assign query_there = in0_valid_i;
+    assign in0_ready_o = last_slice && last_key && there && (credit || !begins);
+    eq_slice #(
+      .Groups(Lanes),
+      .Slices(Slices),
+      .Width(Simd * In0Bits)
+    ) u_query (
+      .data_i(in0_data_i),
+      .index_i(slice),
+      .slice_o(query)
+    );
+    always_ff @(posedge clk_i) query_slice_q <= query;
+  end
   eq_token_store #(
-    .Groups(Heads),
+    .Groups(Lanes),
     .Slices(Slices),
     .Width(Simd * In1Bits),
-    .Tokens(Keys)
+    .Tokens(Keys),
+    .Narrow(Narrow)
   ) u_keys (
     .clk_i,
     .rst_ni,
@@ -115,9 +163,8 @@ module eq_attention_scores #(
     .data_o(key)
   );
   always_ff @(posedge clk_i) begin
-    query_slice_q <= query;
-    first1_q <= first_slice;
-    last1_q <= last_slice;
+    first1_q <= head_slice_q == '0;
+    last1_q <= last_head_slice;
   end
   always_ff @(posedge clk_i) begin
     if (!rst_ni) valid1_q <= 1'b0;
@@ -126,9 +173,9 @@ module eq_attention_scores #(
 
   // Stage 2: scalar products of the slices.
   logic valid2, first2, last2;
-  logic [Heads*AccBits-1:0] sums;
+  logic [Lanes*AccBits-1:0] sums;
   eq_products #(
-    .Lanes(Heads),
+    .Lanes(Lanes),
     .Terms(Simd),
     .In0Bits(In0Bits),
     .In0Kind(In0Kind),
@@ -151,9 +198,9 @@ module eq_attention_scores #(
   // Stage 3: sums over the slices; bipolar ones, twice the equal bits, start at minus the number of channels.
   localparam logic signed [AccBits-1:0] Start = Binary ? -AccBits'(HeadChannels) : '0;
   logic acc_valid_q, push;
-  logic [Heads*OutBits-1:0] scores;
+  logic [Lanes*OutBits-1:0] scores;
   logic [Parts*Heads*OutBits-1:0] collected, beat;
-  for (genvar h = 0; h < Heads; h++) begin : gen_head
+  for (genvar h = 0; h < Lanes; h++) begin : gen_head
     logic signed [AccBits-1:0] acc_q;
     always_ff @(posedge clk_i) begin
       if (valid2) acc_q <= signed'(sums[h*AccBits +: AccBits]) + (first2 ? Start : acc_q);
@@ -174,8 +221,8 @@ module eq_attention_scores #(
 
   // Stage 4: the scores of a beat come together.
   eq_collect #(
-    .Parts(Parts),
-    .Width(Heads * OutBits)
+    .Parts(Parts * Heads / Lanes),
+    .Width(Lanes * OutBits)
   ) u_collect (
     .clk_i,
     .rst_ni,

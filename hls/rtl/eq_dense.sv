@@ -21,6 +21,8 @@ module eq_dense #(
   parameter int unsigned Digits = 1,
   /// The largest shift of a digit.
   parameter int unsigned MaxShift = 0,
+  /// Beats carry Simd channels, and Pe output channels; else all of a vector.
+  parameter bit          Narrow = 1'b0,
   /// Bits of an accumulator, two's complement.
   parameter int unsigned AccBits = 20,
   /// Bits of an output channel.
@@ -32,24 +34,28 @@ module eq_dense #(
   /// The weights lie in block RAM also where they are few words.
   parameter bit          WeightBlock = 1'b0,
   /// Image of the parameters of the fused operator.
-  parameter PostFile = ""
+  parameter PostFile = "",
+  /// Channels of an input beat; derived, do not set.
+  parameter int unsigned BeatChannels = Narrow ? Simd : Channels,
+  /// Channels of an output beat; derived, do not set.
+  parameter int unsigned BeatOutputs = Narrow ? Pe : Outputs
 ) (
   /// Clock.
-  input  logic                       clk_i,
+  input  logic                                 clk_i,
   /// Synchronous reset, active low.
-  input  logic                       rst_ni,
+  input  logic                                 rst_ni,
   /// Input stream.
-  input  logic                       in_valid_i,
+  input  logic                                 in_valid_i,
   /// Input stream.
-  output logic                       in_ready_o,
+  output logic                                 in_ready_o,
   /// Input stream.
-  input  logic [Channels*XBits-1:0]  in_data_i,
+  input  logic [BeatChannels*XBits-1:0]        in_data_i,
   /// Output stream.
-  output logic                       out_valid_o,
+  output logic                                 out_valid_o,
   /// Output stream.
-  input  logic                       out_ready_i,
+  input  logic                                 out_ready_i,
   /// Output stream.
-  output logic [Outputs*OutBits-1:0] out_data_o
+  output logic [BeatOutputs*OutBits-1:0]       out_data_o
 );
 
   eq_mvu #(
@@ -63,6 +69,7 @@ module eq_dense #(
     .WKind(WKind),
     .Digits(Digits),
     .MaxShift(MaxShift),
+    .Narrow(Narrow),
     .AccBits(AccBits),
     .OutBits(OutBits),
     .Post(Post),

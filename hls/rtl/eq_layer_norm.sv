@@ -8,6 +8,8 @@ module eq_layer_norm #(
   parameter int unsigned Channels = 2,
   /// Channels at a time: a divisor of Channels.
   parameter int unsigned Pe = 1,
+  /// A beat carries Pe channels; else all of a pixel.
+  parameter bit          Narrow = 1'b0,
   /// Bits of an input channel.
   parameter int unsigned InBits = 8,
   /// Code of the input, as eq_decode.
@@ -34,7 +36,9 @@ module eq_layer_norm #(
   /// Bits that an output loses: 0 to 30.
   parameter int unsigned Shift = 15,
   /// Bits of an output channel, two's complement; derived, do not set.
-  parameter int unsigned OutBits = 31 - Shift
+  parameter int unsigned OutBits = 31 - Shift,
+  /// Channels of a beat; derived, do not set.
+  parameter int unsigned BeatChannels = Narrow ? Pe : Channels
 ) (
   /// Clock.
   input  logic                        clk_i,
@@ -45,13 +49,13 @@ module eq_layer_norm #(
   /// Input stream; high in a pixel's last cycle.
   output logic                        in_ready_o,
   /// Input stream.
-  input  logic [Channels*InBits-1:0]  in_data_i,
+  input  logic [BeatChannels*InBits-1:0]  in_data_i,
   /// Output stream.
   output logic                        out_valid_o,
   /// Output stream.
   input  logic                        out_ready_i,
   /// Output stream.
-  output logic [Channels*OutBits-1:0] out_data_o
+  output logic [BeatChannels*OutBits-1:0] out_data_o
 );
 
   if (Channels % Pe != 0 || Shift > 30 || Channels % (1 << Twos) != 0) begin : gen_bad
@@ -63,13 +67,13 @@ module eq_layer_norm #(
   localparam int unsigned RootBits = (SquareBits + 1) / 2;
   localparam int unsigned RecipBits = 31;
   localparam int unsigned ValueBits = InBits + 1 > DiffBits ? InBits + 1 : DiffBits;
-  // Pixels behind each stage. They hold a stage's credit until the next one is done with them, which is how the memories
-  // know their sizes.
+  // Pixels behind each stage, and beats behind the last. Pixels hold a stage's credit until the next one is done with them, which
+  // is how the memories know their sizes.
   localparam int unsigned Means = 3;
   localparam int unsigned Squares = 3;
   localparam int unsigned Roots = 2;
   localparam int unsigned Recips = 3;
-  localparam int unsigned Outputs = 2;
+  localparam int unsigned Outputs = Narrow ? 5 : 2;
 
   // Stage 1: the sum of the channels, and their mean.
   logic mean_credit, step1, first1, last1, step1_q, first1_q, last1_q;
@@ -78,7 +82,8 @@ module eq_layer_norm #(
   logic [Pe*DiffBits-1:0] kept, x;
   eq_slices #(
     .Parts(Steps),
-    .Width(Pe * InBits)
+    .Width(Pe * InBits),
+    .NarrowIn(Narrow)
   ) u_slices (
     .clk_i,
     .rst_ni,
@@ -345,9 +350,10 @@ module eq_layer_norm #(
   logic [StepBits-1:0] unused_index5;
   logic [RecipBits-1:0] recip_q;
   logic [Pe*OutBits-1:0] y_q;
-  logic [Channels*OutBits-1:0] pixel;
+  logic [BeatChannels*OutBits-1:0] beat;
   eq_steps #(
-    .Steps(Steps)
+    .Steps(Steps),
+    .NarrowOut(Narrow)
   ) u_steps5 (
     .clk_i,
     .rst_ni,
@@ -388,7 +394,7 @@ module eq_layer_norm #(
     assign unused = ^product_q[Shift:0];
   end
   eq_collect #(
-    .Parts(Steps),
+    .Parts(BeatChannels / Pe),
     .Width(Pe * OutBits)
   ) u_collect (
     .clk_i,
@@ -396,18 +402,18 @@ module eq_layer_norm #(
     .valid_i(step5_q[2]),
     .data_i(y_q),
     .valid_o(push),
-    .data_o(pixel)
+    .data_o(beat)
   );
   eq_outfifo #(
-    .Width(Channels * OutBits),
+    .Width(BeatChannels * OutBits),
     .Depth(Outputs)
   ) u_out (
     .clk_i,
     .rst_ni,
     .credit_o(out_credit),
-    .take_i(first5),
+    .take_i(Narrow ? step5 : first5),
     .push_i(push),
-    .data_i(pixel),
+    .data_i(beat),
     .out_valid_o,
     .out_ready_i,
     .out_data_o

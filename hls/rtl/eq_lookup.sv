@@ -9,6 +9,8 @@ module eq_lookup #(
   parameter int unsigned Rows = 1,
   /// Channels at a time: a divisor of Channels.
   parameter int unsigned Pe = 1,
+  /// A beat carries Pe channels; else all of a pixel.
+  parameter bit          Narrow = 1'b0,
   /// Bits of an input channel.
   parameter int unsigned InBits = 8,
   /// Bits of an output channel.
@@ -16,7 +18,9 @@ module eq_lookup #(
   /// The tables lie in block RAM also where they are few words.
   parameter bit          Block = 1'b0,
   /// Image of the tables: the code of y for every code of x, one row after the other.
-  parameter File = ""
+  parameter File = "",
+  /// Channels of a beat; derived, do not set.
+  parameter int unsigned BeatChannels = Narrow ? Pe : Channels
 ) (
   /// Clock.
   input  logic                        clk_i,
@@ -27,54 +31,59 @@ module eq_lookup #(
   /// Input stream; high in a pixel's last cycle.
   output logic                        in_ready_o,
   /// Input stream.
-  input  logic [Channels*InBits-1:0]  in_data_i,
+  input  logic [BeatChannels*InBits-1:0]  in_data_i,
   /// Output stream.
   output logic                        out_valid_o,
   /// Output stream.
   input  logic                        out_ready_i,
   /// Output stream.
-  output logic [Channels*OutBits-1:0] out_data_o
+  output logic [BeatChannels*OutBits-1:0] out_data_o
 );
 
   localparam int unsigned Steps = Channels / Pe;
   localparam int unsigned StepBits = Steps > 1 ? $clog2(Steps) : 1;
   localparam int unsigned Words = Rows << InBits;
-  // From a pixel's credit to its return: its steps and three cycles.
-  localparam int unsigned FifoDepth = 3 / Steps + 2;
+  localparam int unsigned Parts = BeatChannels / Pe;
+  localparam int unsigned PartBits = Parts > 1 ? $clog2(Parts) : 1;
+  // From a beat's credit to its return: its steps and three cycles.
+  localparam int unsigned FifoDepth = 3 / Parts + 2;
 
   if (Channels % Pe != 0 || (Rows != 1 && Rows != Channels)) begin : gen_bad
     $fatal(1, "eq_lookup: Pe %0d and %0d tables do not fit %0d channels", Pe, Rows, Channels);
   end
 
-  logic [StepBits-1:0] step_q;
-  logic credit, step, first, last;
-  assign first = step_q == '0;
-  assign last = step_q == StepBits'(Steps - 1);
-  assign step = in_valid_i && (credit || !first);
-  assign in_ready_o = last && (credit || !first);
-  always_ff @(posedge clk_i) begin
-    if (!rst_ni || (step && last)) step_q <= '0;
-    else if (step) step_q <= step_q + 1'b1;
-  end
-
   // Stage 1: the channels of this cycle.
+  logic credit, step, first, last;
+  logic [StepBits-1:0] index, at_q;
   logic [Pe*InBits-1:0] codes, codes_q;
-  logic [StepBits-1:0] at_q;
-  logic valid_q, valid2_q;
-  if (Steps == 1) begin : gen_all
-    assign codes = in_data_i;
-  end else begin : gen_selected
-    // Each slice begins at a multiple of a power of two, as in eq_mvu.
-    localparam int unsigned Pitch = 1 << $clog2(Pe * InBits);
-    logic [Steps*Pitch-1:0] padded;
-    for (genvar k = 0; k < Steps; k++) begin : gen_pad
-      assign padded[k*Pitch +: Pitch] = Pitch'(in_data_i[k*Pe*InBits +: Pe*InBits]);
-    end
-    assign codes = padded[step_q*Pitch +: Pe*InBits];
-  end
+  logic valid_q, valid2_q, unused_last;
+  assign unused_last = last;
+  eq_steps #(
+    .Steps(Steps),
+    .NarrowIn(Narrow),
+    .NarrowOut(Narrow)
+  ) u_steps (
+    .clk_i,
+    .rst_ni,
+    .in_valid_i,
+    .in_ready_o,
+    .credit_i(credit),
+    .step_o(step),
+    .first_o(first),
+    .last_o(last),
+    .index_o(index)
+  );
+  eq_slice #(
+    .Slices(Parts),
+    .Width(Pe * InBits)
+  ) u_slice (
+    .data_i(in_data_i),
+    .index_i(PartBits'(index)),
+    .slice_o(codes)
+  );
   always_ff @(posedge clk_i) begin
     codes_q <= codes;
-    at_q <= step_q;
+    at_q <= index;
   end
   always_ff @(posedge clk_i) begin
     if (!rst_ni) {valid2_q, valid_q} <= '0;
@@ -110,9 +119,9 @@ module eq_lookup #(
 
   // Stage 3: the channels of a pixel come together.
   logic push;
-  logic [Channels*OutBits-1:0] pixel;
+  logic [BeatChannels*OutBits-1:0] beat;
   eq_collect #(
-    .Parts(Steps),
+    .Parts(Parts),
     .Width(Pe * OutBits)
   ) u_collect (
     .clk_i,
@@ -120,19 +129,19 @@ module eq_lookup #(
     .valid_i(valid2_q),
     .data_i(y),
     .valid_o(push),
-    .data_o(pixel)
+    .data_o(beat)
   );
 
   eq_outfifo #(
-    .Width(Channels * OutBits),
+    .Width(BeatChannels * OutBits),
     .Depth(FifoDepth)
   ) u_out (
     .clk_i,
     .rst_ni,
     .credit_o(credit),
-    .take_i(step && first),
+    .take_i(Narrow ? step : first),
     .push_i(push),
-    .data_i(pixel),
+    .data_i(beat),
     .out_valid_o,
     .out_ready_i,
     .out_data_o

@@ -1,5 +1,6 @@
 // Folded matrix-vector unit: Pe output channels by Simd terms a cycle, weights in memory, then eq_post. A beat is a patch, tap
-// by tap; grouped and depthwise weights too. The patch stays in the source until its last cycle: put an eq_outfifo there.
+// by tap; grouped and depthwise weights too. The patch stays in the source until its last cycle: put an eq_outfifo there. Or a
+// beat is Simd terms of a vector, of which two are stored, and Pe output channels.
 // Latency (Outputs/Pe)*(terms/Simd) + 8 + ceil(log4(Simd * Digits)) cycles at most; exactly (Outputs/Pe)*(terms/Simd) cycles a patch.
 module eq_mvu #(
   /// Taps of a patch.
@@ -28,6 +29,8 @@ module eq_mvu #(
   parameter int unsigned MaxShift = 0,
   /// Taps whose mask bit is 0 count 0.
   parameter bit          Masked = 1'b0,
+  /// Beats carry Simd terms and Pe output channels; of one tap, one group and no mask.
+  parameter bit          Narrow = 1'b0,
   /// Bits of an accumulator, two's complement.
   parameter int unsigned AccBits = 20,
   /// Bits of an output channel.
@@ -39,7 +42,11 @@ module eq_mvu #(
   /// The weights lie in block RAM also where they are few words.
   parameter bit          WeightBlock = 1'b0,
   /// Image of the parameters of the fused operator.
-  parameter PostFile = ""
+  parameter PostFile = "",
+  /// Terms of an input beat; derived, do not set.
+  parameter int unsigned BeatTerms = Narrow ? Simd : Taps * Channels,
+  /// Channels of an output beat; derived, do not set.
+  parameter int unsigned BeatOutputs = Narrow ? Pe : Outputs
 ) (
   /// Clock.
   input  logic                           clk_i,
@@ -47,10 +54,10 @@ module eq_mvu #(
   input  logic                           rst_ni,
   /// Input stream.
   input  logic                           in_valid_i,
-  /// Input stream; high in a patch's last cycle.
+  /// Input stream; high in a patch's last cycle, or where terms can be stored.
   output logic                           in_ready_o,
-  /// Input stream: a patch.
-  input  logic [Taps*Channels*XBits-1:0] in_data_i,
+  /// Input stream: a patch, or terms of a vector.
+  input  logic [BeatTerms*XBits-1:0]     in_data_i,
   /// Its mask, a bit a tap.
   input  logic [Taps-1:0]                in_mask_i,
   /// Output stream.
@@ -58,7 +65,7 @@ module eq_mvu #(
   /// Output stream.
   input  logic                           out_ready_i,
   /// Output stream.
-  output logic [Outputs*OutBits-1:0]     out_data_o
+  output logic [BeatOutputs*OutBits-1:0] out_data_o
 );
 
   localparam int unsigned GroupChannels = Channels / Groups;
@@ -71,12 +78,14 @@ module eq_mvu #(
   localparam int unsigned GroupSteps = Groups / Spans;
   localparam int unsigned Slices = Groups * Sf;
   localparam bit Binary = XKind == 2 && WKind == 2;
-  // From a patch's credit to its push: its steps, and at most this many cycles of pipeline.
+  // From a beat's credit to its push: its steps, and at most this many cycles of pipeline.
   localparam int unsigned Latency = 8 + ($clog2(Simd * Digits) + 1) / 2;
-  localparam int unsigned FifoDepth = (Latency + 2 * Steps) / Steps + 1;
+  localparam int unsigned BeatSteps = Narrow ? Sf : Steps;
+  localparam int unsigned FifoDepth = (Latency + 2 * BeatSteps) / BeatSteps + 1;
 
   if (Channels % Groups != 0 || Outputs % Groups != 0 || Outputs % Pe != 0 || Terms % Simd != 0 ||
-      (GroupOutputs % Pe != 0 && Pe % GroupOutputs != 0)) begin : gen_bad_fold
+      (GroupOutputs % Pe != 0 && Pe % GroupOutputs != 0) ||
+      (Narrow && (Taps != 1 || Groups != 1 || Masked || Binary))) begin : gen_bad_fold
     $fatal(1, "eq_mvu: Pe %0d and Simd %0d do not fold %0d outputs of %0d terms in %0d groups", Pe, Simd, Outputs, Terms, Groups);
   end
 
@@ -91,14 +100,13 @@ module eq_mvu #(
   logic [SfBits-1:0] sf_q;
   logic [RepeatBits-1:0] repeat_q;
   logic [SliceBits-1:0] base_q;
-  logic credit, step, first_step, last_step, last_sf, last_repeat;
+  logic credit, patch_valid, step, first_step, last_step, last_sf, last_repeat;
 
-  assign first_step = step_q == '0;
+  assign first_step = Narrow ? sf_q == '0 : step_q == '0; // of an output beat
   assign last_step = step_q == StepBits'(Steps - 1);
   assign last_sf = sf_q == SfBits'(Sf - 1);
   assign last_repeat = repeat_q == RepeatBits'(Nf / GroupSteps - 1);
-  assign step = in_valid_i && (credit || !first_step);
-  assign in_ready_o = last_step && (credit || !first_step);
+  assign step = patch_valid && (credit || !first_step);
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni || (step && last_step)) begin
@@ -116,43 +124,81 @@ module eq_mvu #(
     end
   end
 
-  // The patch group by group, and of each group the slice of this cycle.
-  logic [Groups*Terms*XBits-1:0] patch;
-  logic [Terms-1:0] term_mask;
-  logic [Spans*Simd*XBits-1:0] slices, slices_q;
-  logic [Simd-1:0] mask, mask_q;
-  if (Groups == 1) begin : gen_whole
-    assign patch = in_data_i;
-  end else begin : gen_groups
-    for (genvar g = 0; g < Groups; g++) begin : gen_group
-      for (genvar t = 0; t < Taps; t++) begin : gen_tap
-        assign patch[(g*Taps + t)*GroupChannels*XBits +: GroupChannels*XBits] =
-          in_data_i[(t*Groups + g)*GroupChannels*XBits +: GroupChannels*XBits];
+  // The operands of this cycle.
+  logic [Spans*Simd*XBits-1:0] slices_q;
+  logic [Simd-1:0] mask_q;
+  if (Narrow) begin : gen_stored
+    logic [SfBits-1:0] unused_slice;
+    logic [3:0] unused_place;
+    logic unused;
+    assign unused = ^{in_mask_i, base_q, unused_slice, unused_place};
+    assign mask_q = '1;
+    eq_token_store #(
+      .Slices(Sf),
+      .Width(Simd * XBits),
+      .Tokens(1),
+      .Narrow(1'b1)
+    ) u_vector (
+      .clk_i,
+      .rst_ni,
+      .in_valid_i,
+      .in_ready_o,
+      .in_data_i,
+      .there_o(patch_valid),
+      .read_i(step),
+      .release_i(last_step),
+      .slice_o(unused_slice),
+      .first_slice_o(unused_place[0]),
+      .last_slice_o(unused_place[1]),
+      .first_token_o(unused_place[2]),
+      .last_token_o(unused_place[3]),
+      .data_o(slices_q)
+    );
+  end else begin : gen_patch
+    // The patch group by group, and of each group the slice of this cycle.
+    logic [Groups*Terms*XBits-1:0] patch;
+    logic [Terms-1:0] term_mask;
+    logic [Spans*Simd*XBits-1:0] slices;
+    logic [Simd-1:0] mask;
+    assign patch_valid = in_valid_i;
+    assign in_ready_o = last_step && (credit || !first_step);
+    if (Groups == 1) begin : gen_whole
+      assign patch = in_data_i;
+    end else begin : gen_groups
+      for (genvar g = 0; g < Groups; g++) begin : gen_group
+        for (genvar t = 0; t < Taps; t++) begin : gen_tap
+          assign patch[(g*Taps + t)*GroupChannels*XBits +: GroupChannels*XBits] =
+            in_data_i[(t*Groups + g)*GroupChannels*XBits +: GroupChannels*XBits];
+        end
       end
     end
-  end
-  for (genvar t = 0; t < Taps; t++) begin : gen_term_mask
-    assign term_mask[t*GroupChannels +: GroupChannels] = {GroupChannels{in_mask_i[t]}};
-  end
-  for (genvar s = 0; s < Spans; s++) begin : gen_slice
-    if (Slices == Spans) begin : gen_fixed
-      assign slices[s*Simd*XBits +: Simd*XBits] = patch[s*Simd*XBits +: Simd*XBits];
-    end else begin : gen_selected
-      // Each slice begins at a multiple of a power of two: Yosys makes a multiplexer of that, and a shifter of any other.
-      localparam int unsigned Pitch = 1 << $clog2(Simd * XBits);
-      logic [Slices*Pitch-1:0] padded;
-      logic [SliceBits-1:0] index;
-      assign index = base_q + SliceBits'(sf_q) + SliceBits'(s * Sf);
-      for (genvar k = 0; k < Slices; k++) begin : gen_pad
-        assign padded[k*Pitch +: Pitch] = Pitch'(patch[k*Simd*XBits +: Simd*XBits]);
-      end
-      assign slices[s*Simd*XBits +: Simd*XBits] = padded[index*Pitch +: Simd*XBits];
+    for (genvar t = 0; t < Taps; t++) begin : gen_term_mask
+      assign term_mask[t*GroupChannels +: GroupChannels] = {GroupChannels{in_mask_i[t]}};
     end
-  end
-  if (Sf == 1) begin : gen_mask
-    assign mask = term_mask;
-  end else begin : gen_mask_slice
-    assign mask = term_mask[sf_q*Simd +: Simd];
+    for (genvar s = 0; s < Spans; s++) begin : gen_slice
+      if (Slices == Spans) begin : gen_fixed
+        assign slices[s*Simd*XBits +: Simd*XBits] = patch[s*Simd*XBits +: Simd*XBits];
+      end else begin : gen_selected
+        // Each slice begins at a multiple of a power of two: Yosys makes a multiplexer of that, and a shifter of any other.
+        localparam int unsigned Pitch = 1 << $clog2(Simd * XBits);
+        logic [Slices*Pitch-1:0] padded;
+        logic [SliceBits-1:0] index;
+        assign index = base_q + SliceBits'(sf_q) + SliceBits'(s * Sf);
+        for (genvar k = 0; k < Slices; k++) begin : gen_pad
+          assign padded[k*Pitch +: Pitch] = Pitch'(patch[k*Simd*XBits +: Simd*XBits]);
+        end
+        assign slices[s*Simd*XBits +: Simd*XBits] = padded[index*Pitch +: Simd*XBits];
+      end
+    end
+    if (Sf == 1) begin : gen_mask
+      assign mask = term_mask;
+    end else begin : gen_mask_slice
+      assign mask = term_mask[sf_q*Simd +: Simd];
+    end
+    always_ff @(posedge clk_i) begin
+      slices_q <= slices;
+      mask_q <= mask;
+    end
   end
 
   // An accumulator starts at 0; a binary one, which adds twice the equal bits, at minus the number of its terms.
@@ -187,8 +233,6 @@ module eq_mvu #(
     .data_o(weights)
   );
   always_ff @(posedge clk_i) begin
-    slices_q <= slices;
-    mask_q <= mask;
     start1_q <= start;
     first1_q <= sf_q == '0;
     last1_q <= last_sf;
@@ -258,7 +302,7 @@ module eq_mvu #(
   // Stage 4: the fused operator.
   logic y_valid, push;
   logic [Pe*OutBits-1:0] y;
-  logic [Outputs*OutBits-1:0] pixel;
+  logic [BeatOutputs*OutBits-1:0] beat;
   eq_post #(
     .Lanes(Pe),
     .Indices(Nf),
@@ -276,9 +320,9 @@ module eq_mvu #(
     .y_o(y)
   );
 
-  // Stage 5: the channels of a pixel come together.
+  // Stage 5: the channels of a beat come together.
   eq_collect #(
-    .Parts(Nf),
+    .Parts(Narrow ? 1 : Nf),
     .Width(Pe * OutBits)
   ) u_collect (
     .clk_i,
@@ -286,11 +330,11 @@ module eq_mvu #(
     .valid_i(y_valid),
     .data_i(y),
     .valid_o(push),
-    .data_o(pixel)
+    .data_o(beat)
   );
 
   eq_outfifo #(
-    .Width(Outputs * OutBits),
+    .Width(BeatOutputs * OutBits),
     .Depth(FifoDepth)
   ) u_out (
     .clk_i,
@@ -298,7 +342,7 @@ module eq_mvu #(
     .credit_o(credit),
     .take_i(step && first_step),
     .push_i(push),
-    .data_i(pixel),
+    .data_i(beat),
     .out_valid_o,
     .out_ready_i,
     .out_data_o

@@ -6,6 +6,8 @@ module eq_pointwise #(
   parameter int unsigned Channels = 1,
   /// Channels at a time: a divisor of Channels.
   parameter int unsigned Pe = 1,
+  /// A beat carries Pe channels; else all of a pixel.
+  parameter bit          Narrow = 1'b0,
   /// Bits of an input channel.
   parameter int unsigned InBits = 8,
   /// Code of the input, as eq_decode.
@@ -17,7 +19,9 @@ module eq_pointwise #(
   /// Operator, as eq_post.
   parameter logic [511:0] Post = {1'b1, 511'b0},
   /// Its parameters: a word for every Pe channels, the lowest channel lowest.
-  parameter File = ""
+  parameter File = "",
+  /// Channels of a beat; derived, do not set.
+  parameter int unsigned BeatChannels = Narrow ? Pe : Channels
 ) (
   /// Clock.
   input  logic                        clk_i,
@@ -28,19 +32,21 @@ module eq_pointwise #(
   /// Input stream.
   output logic                        in_ready_o,
   /// Input stream.
-  input  logic [Channels*InBits-1:0]  in_data_i,
+  input  logic [BeatChannels*InBits-1:0]  in_data_i,
   /// Output stream.
   output logic                        out_valid_o,
   /// Output stream.
   input  logic                        out_ready_i,
   /// Output stream.
-  output logic [Channels*OutBits-1:0] out_data_o
+  output logic [BeatChannels*OutBits-1:0] out_data_o
 );
 
   localparam int unsigned Steps = Channels / Pe;
   localparam int unsigned StepBits = Steps > 1 ? $clog2(Steps) : 1;
-  // From a pixel's credit to its return: its steps and five cycles.
-  localparam int unsigned FifoDepth = Steps > 1 ? 5 / Steps + 2 : 6;
+  localparam int unsigned Parts = BeatChannels / Pe;
+  localparam int unsigned PartBits = Parts > 1 ? $clog2(Parts) : 1;
+  // From a beat's credit to its return: its steps and five cycles.
+  localparam int unsigned FifoDepth = Parts > 1 ? 5 / Parts + 2 : 6;
 
   if (Channels % Pe != 0) begin : gen_bad
     $fatal(1, "eq_pointwise: Pe %0d does not divide %0d channels", Pe, Channels);
@@ -51,12 +57,14 @@ module eq_pointwise #(
   logic [Pe*InBits-1:0] codes, codes_q;
   logic [Pe*ValueBits-1:0] values;
   logic [Pe*OutBits-1:0] y;
-  logic [Channels*OutBits-1:0] pixel;
+  logic [BeatChannels*OutBits-1:0] beat;
   logic unused;
   assign unused = last;
 
   eq_steps #(
-    .Steps(Steps)
+    .Steps(Steps),
+    .NarrowIn(Narrow),
+    .NarrowOut(Narrow)
   ) u_steps (
     .clk_i,
     .rst_ni,
@@ -70,11 +78,11 @@ module eq_pointwise #(
   );
 
   eq_slice #(
-    .Slices(Steps),
+    .Slices(Parts),
     .Width(Pe * InBits)
   ) u_slice (
     .data_i(in_data_i),
-    .index_i(index),
+    .index_i(PartBits'(index)),
     .slice_o(codes)
   );
 
@@ -113,7 +121,7 @@ module eq_pointwise #(
   );
 
   eq_collect #(
-    .Parts(Steps),
+    .Parts(Parts),
     .Width(Pe * OutBits)
   ) u_collect (
     .clk_i,
@@ -121,19 +129,19 @@ module eq_pointwise #(
     .valid_i(valid),
     .data_i(y),
     .valid_o(push),
-    .data_o(pixel)
+    .data_o(beat)
   );
 
   eq_outfifo #(
-    .Width(Channels * OutBits),
+    .Width(BeatChannels * OutBits),
     .Depth(FifoDepth)
   ) u_out (
     .clk_i,
     .rst_ni,
     .credit_o(credit),
-    .take_i(first),
+    .take_i(Narrow ? step : first),
     .push_i(push),
-    .data_i(pixel),
+    .data_i(beat),
     .out_valid_o,
     .out_ready_i,
     .out_data_o

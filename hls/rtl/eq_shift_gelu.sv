@@ -7,6 +7,8 @@ module eq_shift_gelu #(
   parameter int unsigned Channels = 1,
   /// Channels at a time: a divisor of Channels.
   parameter int unsigned Pe = 1,
+  /// A beat carries Pe channels; else all of a pixel.
+  parameter bit          Narrow = 1'b0,
   /// Bits of an input channel.
   parameter int unsigned InBits = 8,
   /// Code of an input channel, as eq_decode.
@@ -24,7 +26,9 @@ module eq_shift_gelu #(
   /// Bits of an output channel.
   parameter int unsigned OutBits = 15,
   /// Code of an output channel, as eq_decode.
-  parameter int unsigned OutKind = 1
+  parameter int unsigned OutKind = 1,
+  /// Channels of a beat; derived, do not set.
+  parameter int unsigned BeatChannels = Narrow ? Pe : Channels
 ) (
   /// Clock.
   input  logic                        clk_i,
@@ -35,19 +39,20 @@ module eq_shift_gelu #(
   /// Input stream; high in a pixel's last cycle.
   output logic                        in_ready_o,
   /// Input stream.
-  input  logic [Channels*InBits-1:0]  in_data_i,
+  input  logic [BeatChannels*InBits-1:0]  in_data_i,
   /// Output stream.
   output logic                        out_valid_o,
   /// Output stream.
   input  logic                        out_ready_i,
   /// Output stream.
-  output logic [Channels*OutBits-1:0] out_data_o
+  output logic [BeatChannels*OutBits-1:0] out_data_o
 );
 
   localparam int unsigned Steps = Channels / Pe;
   localparam int unsigned Latency = Bits + 9;
-  // From a pixel's credit to its return: its steps, the pipeline and a cycle.
-  localparam int unsigned FifoDepth = (Latency + 1) / Steps + 2;
+  localparam int unsigned Parts = BeatChannels / Pe;
+  // From a beat's credit to its return: its steps, the pipeline and a cycle.
+  localparam int unsigned FifoDepth = (Latency + 1) / Parts + 2;
   localparam int unsigned ValueBits = InBits + 1;
   localparam int unsigned ExpBits = Point + Shift + 1;
   localparam int unsigned NumBits = ExpBits + Bits;
@@ -62,12 +67,14 @@ module eq_shift_gelu #(
     $fatal(1, "eq_shift_gelu: Pe %0d does not fit %0d channels, or Hi %0h or Bits %0d is wrong", Pe, Channels, Hi, Bits);
   end
 
-  logic credit, step, take, last, unused;
+  logic credit, step, first, last, unused;
   logic [Pe*InBits-1:0] codes;
   logic [Latency-1:0] valid_q;
   eq_slices #(
     .Parts(Steps),
-    .Width(Pe * InBits)
+    .Width(Pe * InBits),
+    .NarrowIn(Narrow),
+    .NarrowOut(Narrow)
   ) u_slices (
     .clk_i,
     .rst_ni,
@@ -76,7 +83,7 @@ module eq_shift_gelu #(
     .in_data_i,
     .credit_i(credit),
     .step_o(step),
-    .first_o(take),
+    .first_o(first),
     .last_o(last),
     .part_o(codes)
   );
@@ -154,9 +161,9 @@ module eq_shift_gelu #(
 
   // The channels of a pixel come together.
   logic push;
-  logic [Channels*OutBits-1:0] pixel;
+  logic [BeatChannels*OutBits-1:0] beat;
   eq_collect #(
-    .Parts(Steps),
+    .Parts(Parts),
     .Width(Pe * OutBits)
   ) u_collect (
     .clk_i,
@@ -164,19 +171,19 @@ module eq_shift_gelu #(
     .valid_i(valid_q[Latency-1]),
     .data_i(y),
     .valid_o(push),
-    .data_o(pixel)
+    .data_o(beat)
   );
 
   eq_outfifo #(
-    .Width(Channels * OutBits),
+    .Width(BeatChannels * OutBits),
     .Depth(FifoDepth)
   ) u_out (
     .clk_i,
     .rst_ni,
     .credit_o(credit),
-    .take_i(take),
+    .take_i(Narrow ? step : first),
     .push_i(push),
-    .data_i(pixel),
+    .data_i(beat),
     .out_valid_o,
     .out_ready_i,
     .out_data_o

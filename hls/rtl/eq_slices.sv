@@ -1,40 +1,51 @@
-// A beat in parts, one a cycle, the lowest first: the front of a folded operator, and the inverse of eq_collect. The beat stays in
-// the source until its last part.
-// Latency 1 cycle; exactly Parts cycles a beat.
+// A pixel in parts, one a cycle, the lowest first: the front of a folded operator, and the inverse of eq_collect. A pixel is one
+// beat, which stays in the source until its last part, or a beat a part.
+// Latency 1 cycle; exactly Parts cycles a pixel.
 module eq_slices #(
-  /// Parts of a beat.
+  /// Parts of a pixel.
   parameter int unsigned Parts = 2,
   /// Bits of a part.
-  parameter int unsigned Width = 8
+  parameter int unsigned Width = 8,
+  /// A beat a part; else one a pixel.
+  parameter bit          NarrowIn = 1'b0,
+  /// A credit a part; else one a pixel.
+  parameter bit          NarrowOut = 1'b0,
+  /// Parts of a beat; derived, do not set.
+  parameter int unsigned BeatParts = NarrowIn ? 1 : Parts
 ) (
   /// Clock.
-  input  logic                   clk_i,
+  input  logic                       clk_i,
   /// Synchronous reset, active low.
-  input  logic                   rst_ni,
+  input  logic                       rst_ni,
   /// Input stream.
-  input  logic                   in_valid_i,
-  /// Input stream; high in a beat's last cycle.
-  output logic                   in_ready_o,
+  input  logic                       in_valid_i,
+  /// Input stream; high in the last cycle of a beat.
+  output logic                       in_ready_o,
   /// Input stream.
-  input  logic [Parts*Width-1:0] in_data_i,
-  /// The operator has a credit for another beat.
-  input  logic                   credit_i,
+  input  logic [BeatParts*Width-1:0] in_data_i,
+  /// The operator has a credit.
+  input  logic                       credit_i,
   /// A part is read: it is there in the next cycle.
-  output logic                   step_o,
-  /// It is a beat's first, which takes the credit.
-  output logic                   first_o,
-  /// It is a beat's last.
-  output logic                   last_o,
+  output logic                       step_o,
+  /// It is a pixel's first, which takes the credit where that is one a pixel.
+  output logic                       first_o,
+  /// It is a pixel's last.
+  output logic                       last_o,
   /// The part read in the cycle before.
-  output logic [Width-1:0]       part_o
+  output logic [Width-1:0]           part_o
 );
 
   localparam int unsigned StepBits = Parts > 1 ? $clog2(Parts) : 1;
+  localparam int unsigned SliceBits = BeatParts > 1 ? $clog2(BeatParts) : 1;
 
   logic [StepBits-1:0] index;
   logic [Width-1:0] part;
+  logic unused;
+  assign unused = ^index;
   eq_steps #(
-    .Steps(Parts)
+    .Steps(Parts),
+    .NarrowIn(NarrowIn),
+    .NarrowOut(NarrowOut)
   ) u_steps (
     .clk_i,
     .rst_ni,
@@ -47,19 +58,14 @@ module eq_slices #(
     .index_o(index)
   );
 
-  if (Parts == 1) begin : gen_whole
-    logic unused;
-    assign unused = ^index;
-    assign part = in_data_i;
-  end else begin : gen_selected
-    // Each part begins at a multiple of a power of two, as in eq_mvu.
-    localparam int unsigned Pitch = 1 << $clog2(Width);
-    logic [Parts*Pitch-1:0] padded;
-    for (genvar k = 0; k < Parts; k++) begin : gen_pad
-      assign padded[k*Pitch +: Pitch] = Pitch'(in_data_i[k*Width +: Width]);
-    end
-    assign part = padded[index*Pitch +: Width];
-  end
+  eq_slice #(
+    .Slices(BeatParts),
+    .Width(Width)
+  ) u_slice (
+    .data_i(in_data_i),
+    .index_i(SliceBits'(index)),
+    .slice_o(part)
+  );
   always_ff @(posedge clk_i) part_o <= part;
 
 endmodule

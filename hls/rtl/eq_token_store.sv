@@ -10,8 +10,12 @@ module eq_token_store #(
   parameter int unsigned Width = 8,
   /// Tokens of a frame.
   parameter int unsigned Tokens = 4,
+  /// A beat carries a slice; else a token.
+  parameter bit          Narrow = 1'b0,
   /// Bits of the number of a slice; derived, do not set.
-  parameter int unsigned IndexBits = Slices > 1 ? $clog2(Slices) : 1
+  parameter int unsigned IndexBits = Slices > 1 ? $clog2(Slices) : 1,
+  /// Slices of a beat; derived, do not set.
+  parameter int unsigned BeatSlices = Narrow ? 1 : Slices
 ) (
   /// Clock.
   input  logic                           clk_i,
@@ -19,10 +23,10 @@ module eq_token_store #(
   input  logic                           rst_ni,
   /// Input stream.
   input  logic                           in_valid_i,
-  /// Input stream; high in the last cycle of a token.
+  /// Input stream; high in the last cycle of a beat.
   output logic                           in_ready_o,
-  /// Input stream: a token.
-  input  logic [Groups*Slices*Width-1:0] in_data_i,
+  /// Input stream: a token, or a slice of one.
+  input  logic [Groups*BeatSlices*Width-1:0] in_data_i,
   /// A frame is there to be read.
   output logic                           there_o,
   /// Read the slice whose place is given below; only while `there_o`.
@@ -45,6 +49,7 @@ module eq_token_store #(
 
   localparam int unsigned Words = Tokens * Slices;
   localparam int unsigned AddrBits = $clog2(2 * Words);
+  localparam int unsigned BeatBits = BeatSlices > 1 ? $clog2(BeatSlices) : 1;
   localparam int unsigned TokenBits = Tokens > 1 ? $clog2(Tokens) : 1;
 
   if (Groups < 1 || Slices < 1 || Tokens < 1) begin : gen_bad
@@ -69,7 +74,7 @@ module eq_token_store #(
   assign wlast_slice = wslice_q == IndexBits'(Slices - 1);
   assign wlast_token = wtoken_q == TokenBits'(Tokens - 1);
   assign write = in_valid_i && frames_q != 2'd2;
-  assign in_ready_o = wlast_slice && frames_q != 2'd2;
+  assign in_ready_o = (Narrow || wlast_slice) && frames_q != 2'd2;
   assign stored = write && wlast_slice && wlast_token;
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -84,11 +89,11 @@ module eq_token_store #(
   end
   eq_slice #(
     .Groups(Groups),
-    .Slices(Slices),
+    .Slices(BeatSlices),
     .Width(Width)
   ) u_slice (
     .data_i(in_data_i),
-    .index_i(wslice_q),
+    .index_i(BeatBits'(wslice_q)),
     .slice_o(word)
   );
 

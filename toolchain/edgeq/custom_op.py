@@ -82,7 +82,7 @@ class FixedOperator(CustomOp):
 
     Inputs: the tensors x_i, float32 [N, C, H, W] or [N, F]; their scales, positive; the operator's arrays, int64, in the order of
     its fields; out_scale, positive. Where a scale is no power of two, float32 holds its multiples nearly: the nearest is meant.
-    Attributes: `operator`, one of `edgeq.operators.OPERATORS`, and its integer fields.
+    Attributes: `operator`, one of `edgeq.operators.carried`, and its integer fields.
     """
 
     def get_nodeattr_types(self) -> dict[str, tuple[str, bool, Any]]:

@@ -15,7 +15,7 @@ from edgeq import records, tasks
 from edgeq.board import Board
 from edgeq.cache import key
 from edgeq.errors import EdgeqError
-from edgeq.fold import Fold, input_stream
+from edgeq.fold import Fold, streams
 from edgeq.folding import Choice, Target, choose, forms, ladder
 from edgeq.graph import Graph
 from edgeq.hardware import RESOURCES, Cost
@@ -57,13 +57,13 @@ class Design:
 def schedule(item: Design, folder: Path) -> tuple[Fraction, list[Cost]]:
     """Cycles a frame by the exact schedule, and the cost of each FIFO between operators."""
     graph, folds = _read(folder / item.file), dict(item.folds)
-    network, streams = Network(graph, folds), graph.types() | {graph.input: input_stream(graph, folds)}
+    network, types = Network(graph, folds), streams(graph, folds)
     depths = network.least_depths()
     fifos = []
     for node in graph.nodes:
         for port, tensor in enumerate(node.inputs):
             if needed := depths[node.name, port]:
-                fifos.append(fifo("", tensor, streams[tensor], (node.name, port), needed))
+                fifos.append(fifo("", tensor, types[tensor], (node.name, port), needed))
     built = {(f.reader, f.port): f.depth for f in fifos}
     return network.cycles(built), [f.cost for f in fifos]
 

@@ -126,6 +126,8 @@ class Op(ABC):
     """True where an output element depends on the input element at its place, and its channel, alone."""
     selects: ClassVar[bool] = False
     """True where every output element is one of its channel's input elements, chosen by place or as the largest."""
+    carried: ClassVar[bool] = False
+    """True where a QONNX file may name it (`edgeq.operators`), since nothing of ONNX means it; its fields are ints and arrays."""
     summary: ClassVar[str] = ""
     """One line for the support table of `edgeq ops`."""
 
@@ -175,6 +177,16 @@ class Op(ABC):
     def legal_folds(self, *xs: IntType) -> list[Fold]:
         """Every fold that a person may ask for: `folds()` may leave out those that another one beats."""
         return self.folds(*xs)
+
+    def narrow_folds(self, *xs: IntType) -> list[Fold]:
+        """The ways to build it with `Fold.narrow`, slowest first; none where it takes whole pixels only."""
+        return []
+
+    def beats(self, fold: Fold, *xs: IntType) -> tuple[tuple[int, ...], int]:
+        """Channels that a beat of each input carries, and one of the output."""
+        if fold.narrow:
+            return (fold.simd,) * len(xs), fold.pe
+        return tuple(x.channels for x in xs), self.infer(*xs).channels
 
     def input_folds(self, *xs: IntType) -> list[Fold]:
         """folds() for the only reader of the network's input, a beat of which may hold several pixels (`Fold.beat`)."""

@@ -16,11 +16,6 @@ from edgeq.ops import registry
 
 NAME = "operator"
 """The attribute with the kind; every other one is a field."""
-OPERATORS = (
-    "AddPosition", "AppendTokens", "AttentionScores", "AttentionValues", "ISqrt", "LayerNorm", "NearMax", "SelectTokens",
-    "ShiftGELU", "Shiftmax", "Threshold",
-)  # fmt: skip
-"""Those that no operator of ONNX means. Their fields are integers and arrays of integers."""
 FIELD_LIMIT, ARRAY_LIMIT = 1 << 31, 1 << 62
 """Fields and elements of arrays lie below them."""
 MAX_FLOAT32 = 1 << 24
@@ -28,12 +23,16 @@ MAX_FLOAT32 = 1 << 24
 
 
 @cache
+def carried() -> dict[str, type[Op]]:
+    """The operators that a file may name, by kind."""
+    return {kind: cls for kind, cls in registry().items() if cls.carried}
+
+
 def operator_class(kind: str) -> type[Op]:
-    """The operator of this kind; raises EdgeqError where it is none of OPERATORS."""
-    found = registry().get(kind) if kind in OPERATORS else None
-    if found is None:
-        raise EdgeqError(f"the operator {kind!r} is unknown", fix=f"one of {', '.join(OPERATORS)}")
-    return found
+    """The operator of this kind; raises EdgeqError where it is none of `carried`."""
+    if kind not in carried():
+        raise EdgeqError(f"the operator {kind!r} is unknown", fix=f"one of {', '.join(carried())}")
+    return carried()[kind]
 
 
 def build(kind: str, values: Mapping[str, Any], arrays: Sequence[np.ndarray | None]) -> Op:

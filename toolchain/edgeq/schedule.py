@@ -67,7 +67,7 @@ class Network:
     def __init__(self, graph: Graph, folds: Mapping[str, Fold]) -> None:
         types = graph.types()
         self._graph = graph
-        self._beats = input_stream(graph, dict(folds)).pixels
+        self._beats = input_stream(graph, folds).pixels
         self.stages = {n.name: n.op.schedule(folds[n.name], *(types[name] for name in n.inputs)) for n in graph.nodes}
         self.edges: list[Edge] = [(node.name, port) for node in graph.nodes for port in range(len(node.inputs))]
         self.joins = {edge for node in graph.nodes if len(node.inputs) > 1 for edge in self.edges if edge[0] == node.name}

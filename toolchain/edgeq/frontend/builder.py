@@ -35,8 +35,8 @@ from edgeq.ops.threshold import Threshold
 
 INPUT = "x"
 IDENTITY_SPAN = 1 << 16
-MAX_LISTED_LEVELS = 1 << 17
-"""A quantizer of more levels is not proved equal level by level."""
+MAX_LISTED_LEVELS, MAX_LISTED_CHANNELS = 1 << 17, 1 << 20
+"""A quantizer of more levels, or levels times channels, is not proved equal level by level where its form shows it."""
 
 
 class Builder:
@@ -299,9 +299,15 @@ class Builder:
 
     @staticmethod
     def _operator(lanes: tuple[Lane, ...], q: Quantizer, x: IntType) -> Op | None:
-        """`integer_operator`; of very many levels only what is equal by its form: a chain of powers of two and one clip."""
-        if q.hi - q.lo < MAX_LISTED_LEVELS:
-            return integer_operator(lanes, q, x)
+        """`integer_operator`; of very many levels first, or only, what is equal by its form."""
+        listed = q.hi - q.lo < MAX_LISTED_LEVELS
+        few = listed and (q.hi - q.lo) * len(lanes) < MAX_LISTED_CHANNELS
+        found = None if few else Builder._by_form(lanes, q)
+        return integer_operator(lanes, q, x) if found is None and listed else found
+
+    @staticmethod
+    def _by_form(lanes: tuple[Lane, ...], q: Quantizer) -> Op | None:
+        """Of a chain of powers of two and one clip."""
         form = shift_form(lanes, q)
         clips = {(lane.low, lane.high) for lane in lanes}
         bounds = [y for pair in clips for y in pair if y is not None]

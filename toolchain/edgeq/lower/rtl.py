@@ -9,7 +9,7 @@ from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
-from edgeq.fold import Fold, input_stream
+from edgeq.fold import Fold, streams
 from edgeq.graph import Graph, IntType
 from edgeq.hardware import Cost, RtlInstance, memory_cost, memory_room
 from edgeq.schedule import Edge, Network
@@ -61,8 +61,8 @@ def lower(graph: Graph, folds: dict[str, Fold], out: Path, depths: Mapping[Edge,
     Top: clk_i, rst_ni (synchronous, active low, at least 16 cycles), streams in_* and out_*, as every operator; a beat of in_*
     holds as many pixels as the fold of its reader says. A tensor with
     several readers is forked. depths: words of the FIFOs, by the input that each stands in front of, 0 for none; None: where the
-    exact schedule needs one to keep the rate of the slowest operator, with as many words as its memory holds anyway. No name of
-    the model gets into the Verilog.
+    exact schedule needs one to keep the rate of the slowest operator, with as many words as its memory holds anyway. Where a
+    reader's beats are not the writer's, `edgeq.beats.fitted` comes first. No name of the model gets into the Verilog.
     """
     types = graph.check()
     out.mkdir(parents=True, exist_ok=True)
@@ -71,8 +71,8 @@ def lower(graph: Graph, folds: dict[str, Fold], out: Path, depths: Mapping[Edge,
         label = f"u{index}_{_snake(node.op.kind())}"
         xs = [types[name] for name in node.inputs]
         instances[node.name] = _place(node.op.rtl(folds[node.name], *xs), label)
-    streams, network = types | {graph.input: input_stream(graph, folds)}, Network(graph, folds)
-    top = _Top(graph, streams, instances, network.least_depths() if depths is None else depths, depths is None)
+    network = Network(graph, folds)
+    top = _Top(graph, streams(graph, folds), instances, network.least_depths() if depths is None else depths, depths is None)
     used = {stem for instance in instances.values() for stem in instance.uses} | set(top.uses)
     names = [f"{stem}.sv" for stem in sorted(library(used))]
     for name in names:
@@ -140,15 +140,15 @@ class _Top:
                 readers[name].append((node.name, port))
         readers[graph.output].append(("", 0))  # the output port
 
-        streams = {name: f"s{index}" for index, name in enumerate(types)}
+        names = {name: f"s{index}" for index, name in enumerate(types)}
         taps: dict[Edge, str] = {}
         for name, t in types.items():
-            self._declare(streams[name], t)
-            for reader, stream in zip(readers[name], self._fork(streams[name], t, len(readers[name])), strict=True):
+            self._declare(names[name], t)
+            for reader, stream in zip(readers[name], self._fork(names[name], t, len(readers[name])), strict=True):
                 taps[reader] = stream
                 if needed := depths.get(reader, 0):
                     taps[reader] = self._fifo(fifo(f"u_fifo_{stream}", name, t, reader, needed, room), stream, t)
-        source, sink = streams[graph.input], taps["", 0]
+        source, sink = names[graph.input], taps["", 0]
         self._lines += [f"  assign {source}_valid = in_valid_i;", f"  assign {source}_data = in_data_i;"]
         self._lines += [f"  assign in_ready_o = {source}_ready;"]
         self._lines += [f"  assign out_valid_o = {sink}_valid;", f"  assign out_data_o = {sink}_data;"]
@@ -158,7 +158,7 @@ class _Top:
             ports = _ports("in", inputs[0]) if len(inputs) == 1 else []
             for port, stream in enumerate(inputs if len(inputs) > 1 else []):
                 ports += _ports(f"in{port}", stream)
-            ports += _ports("out", streams[node.output])
+            ports += _ports("out", names[node.output])
             instance = instances[node.name]
             self._instance(instance.module, f"u{index}_{_snake(node.op.kind())}", instance.params, ports)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType
-from edgeq.hardware import EMIT, LUT_RAM_DEPTH, READ, READ_SECOND, TAKE, TAKE_SECOND, Cost, Stage, memory_cost
+from edgeq.hardware import EMIT, READ, READ_SECOND, TAKE, TAKE_SECOND, Cost, Stage
 from edgeq.ops import _cost, _sample
 from edgeq.ops._mac import MAX_ACTIVATION_BITS
 from edgeq.ops._rtl import value_bits
@@ -109,8 +109,6 @@ def slices(width: int, count: int) -> Cost:
     return Cost(lut=width * (count - 1) / _cost.MUX_INPUTS_PER_LUT)
 
 
-def store(y: IntType, width: int, count: int) -> Cost:
-    """eq_token_store of the tokens of y, in `count` slices of `width` bits; its counters are few beside the FIFO's control."""
-    words = 2 * y.pixels * count
-    read = Cost(ff=width) if words <= LUT_RAM_DEPTH else Cost()
-    return memory_cost(width, words) + read + slices(width, count) + Cost(lut=15, ff=15)
+def store(y: IntType, width: int, count: int, narrow: bool = False) -> Cost:
+    """eq_token_store of the tokens of y, in `count` slices of `width` bits."""
+    return _cost.stored(width, y.pixels * count) + (Cost() if narrow else slices(width, count))

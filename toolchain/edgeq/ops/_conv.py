@@ -97,7 +97,14 @@ class Convolution(Mac):
     def legal_folds(self, *xs: IntType) -> list[Fold]:
         return _rtl.with_digits(self, xs[0], _rtl.legal_folds(xs[0], self.hardware_rows(), self.groups))
 
+    def narrow_folds(self, *xs: IntType) -> list[Fold]:
+        if self.kernel != (1, 1) or self.stride != (1, 1) or any(self.pads) or self.groups > 1:
+            return []  # it keeps lines of whole pixels
+        return _rtl.with_digits(self, xs[0], _rtl.narrow_layer_folds(xs[0], self.hardware_rows()))
+
     def cycles(self, fold: Fold, *xs: IntType) -> int:
+        if fold.narrow:
+            return super().cycles(fold, *xs)
         rows, taps = self.hardware_rows(), prod(self.kernel)
         read = program(rows, fold.pe, self.groups, taps).layout.words if fold.mode == "tree" else 0
         return _schedule.convolution_cycles(self.window(xs[0]), _rtl.steps(fold, rows, self.groups, taps), read)

@@ -14,10 +14,11 @@ from edgeq.delta import BANKS_PER_RAM, Program, program
 from edgeq.digits import DigitCode
 from edgeq.fold import Fold
 from edgeq.graph import IntType
-from edgeq.hardware import Cost, memory_cost
+from edgeq.hardware import LUT_RAM_DEPTH, Cost, memory_cost
 from edgeq.ops._rtl import (
     PATCH_FIFO,
     Window,
+    beat_parts,
     fusible,
     is_binary,
     lanes,
@@ -123,13 +124,14 @@ def requantize(
 def pointwise(op: object, fold: Fold, x: IntType, y: IntType) -> Cost:
     """A fusible operator on its own."""
     pe = lanes(fold, x.channels)
-    steps = x.channels // pe
-    return post(op, fold, value_bits(x), x, pe, steps) + in_parts(steps, pe, x, y) + fifo(y.channels * y.width, 8)
+    out = fifo(beat_parts(fold, x.channels) * pe * y.width, 8)
+    return post(op, fold, value_bits(x), x, pe, x.channels // pe) + in_parts(fold, x, y) + out
 
 
-def in_parts(steps: int, pe: int, x: IntType, y: IntType) -> Cost:
-    """eq_slice of x and eq_collect of y, `pe` channels at a time."""
-    return Cost(lut=pe * x.width * (steps - 1) / MUX_INPUTS_PER_LUT, ff=(y.channels - pe) * y.width)
+def in_parts(fold: Fold, x: IntType, y: IntType) -> Cost:
+    """eq_slice of x and eq_collect of y, of an operator on some channels at a time."""
+    pe, others = lanes(fold, x.channels), beat_parts(fold, x.channels) - 1
+    return Cost(lut=pe * x.width * others / MUX_INPUTS_PER_LUT, ff=others * pe * y.width)
 
 
 def post(op: object, fold: Fold, bits: int, x: IntType, lanes: int, words: int) -> Cost:
@@ -146,7 +148,7 @@ def layer(
     bits = max(2, signed_bits(accumulator.lo, accumulator.hi))
     binary = is_binary(x, rows)
     taps = prod(geometry.kernel) if geometry else 1
-    front = window(geometry, x.channels * x.width) if geometry else Cost()
+    front = window(geometry, x.channels * x.width) if geometry and not fold.narrow else Cost()
     patch_bits = taps * x.channels * x.width + taps
     if fold.mode == "unrolled" and binary:
         compare = fusible(op.post).rtl_compare(channels) if op.post else None
@@ -189,12 +191,23 @@ def layer(
         dot = scaled(one, pe * simd) + Cost(lut=pe * (simd - 1) * (bits_of_product + 2), ff=1.5 * pe * simd * bits_of_product)
     slices = max(1, groups * terms // simd)
     spans = max(1, pe * groups // channels)
-    select = Cost(lut=spans * simd * x.width * (slices - 1) / MUX_INPUTS_PER_LUT, ff=spans * simd * x.width)
-    patches = fifo(patch_bits, PATCH_FIFO) if geometry and count > 1 else Cost()
+    if fold.narrow:
+        given, interval, source = pe, slices, stored(simd * x.width, slices)
+    else:
+        given, interval = channels, count
+        patches = fifo(patch_bits, PATCH_FIFO) if geometry and count > 1 else Cost()
+        source = patches + Cost(lut=spans * simd * x.width * (slices - 1) / MUX_INPUTS_PER_LUT, ff=spans * simd * x.width)
     tail = post(op.post, fold, bits, accumulator, pe, channels // pe) + Cost(
-        lut=pe * bits * LUT_PER_SUM_BIT, ff=pe * bits + channels * y.width
+        lut=pe * bits * LUT_PER_SUM_BIT, ff=pe * bits + given * y.width
     )
-    return front + patches + select + weights + dot + tail + fifo(channels * y.width, max(4, 12 // count + 2)) + CONTROL
+    return front + source + weights + dot + tail + fifo(given * y.width, max(4, 12 // interval + 2)) + CONTROL
+
+
+def stored(width: int, slices: int) -> Cost:
+    """eq_token_store of a frame of so many slices, in narrow beats; its counters are few beside the FIFO's control."""
+    words = 2 * slices
+    read = Cost(ff=width) if words <= LUT_RAM_DEPTH else Cost()
+    return memory_cost(width, words) + read + Cost(lut=15, ff=15)
 
 
 def delta(made: Program, bits: int, classes: int) -> Cost:

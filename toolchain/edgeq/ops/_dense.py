@@ -58,6 +58,9 @@ class FullyConnected(Mac):
     def legal_folds(self, *xs: IntType) -> list[Fold]:
         return _rtl.with_digits(self, xs[0], _rtl.legal_folds(xs[0], self.weight))
 
+    def narrow_folds(self, *xs: IntType) -> list[Fold]:
+        return _rtl.with_digits(self, xs[0], _rtl.narrow_layer_folds(xs[0], self.weight))
+
     def cycles(self, fold: Fold, *xs: IntType) -> int:
         return _rtl.steps(fold, self.weight)
 

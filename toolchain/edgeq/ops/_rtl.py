@@ -108,15 +108,31 @@ def lanes(fold: Fold, channels: int) -> int:
     return fold.pe if fold.mode == "folded" else channels
 
 
+def beat_parts(fold: Fold, channels: int) -> int:
+    """Cycles a beat of such an operator."""
+    return 1 if fold.narrow else channels // lanes(fold, channels)
+
+
+def narrow(fold: Fold) -> dict[str, int]:
+    """The parameter of the modules that can be narrow."""
+    return {"Narrow": 1} if fold.narrow else {}
+
+
 def lane_folds(channels: int, digits: Sequence[bool] = (False,)) -> list[Fold]:
     """All numbers of channels a cycle, slowest first, each with and without `Fold.digits` where both are given."""
     some = [Fold("folded", pe, 1) for pe in range(1, channels) if channels % pe == 0]
     return [replace(fold, digits=by) for fold in (*some, Fold()) for by in digits]
 
 
-def credits(steps: int, latency: int) -> int:
-    """FifoDepth of eq_pointwise.sv and eq_add.sv. latency: cycles from a part to its result, at most."""
-    return (latency + 1) // steps + 2 if steps > 1 else 6
+def narrow_lane_folds(channels: int, digits: Sequence[bool] = (False,)) -> list[Fold]:
+    """The same in narrow beats."""
+    sizes = [pe for pe in range(1, channels) if channels % pe == 0]
+    return [Fold("folded", pe, pe, digits=by, narrow=True) for pe in sizes for by in digits]
+
+
+def credits(parts: int, latency: int) -> int:
+    """FifoDepth of eq_pointwise.sv and eq_add.sv. parts: cycles a beat.  latency: from a part to its result, at most."""
+    return (latency + 1) // parts + 2 if parts > 1 else 6
 
 
 def pointwise(op: Fusible, fold: Fold, x: IntType, y: IntType) -> RtlInstance:
@@ -129,6 +145,7 @@ def pointwise(op: Fusible, fold: Fold, x: IntType, y: IntType) -> RtlInstance:
         {
             "Channels": x.channels,
             "Pe": pe,
+            **narrow(fold),
             "InBits": x.width,
             "InKind": code(x),
             "ValueBits": bits,
@@ -223,6 +240,14 @@ def folds(x: IntType, rows: np.ndarray, groups: int = 1, taps: int = 1) -> list[
     return sorted(every, key=lambda fold: -steps(fold, rows, groups, taps))
 
 
+def narrow_layer_folds(x: IntType, rows: np.ndarray) -> list[Fold]:
+    """The ways to build a dense layer, of one or of every pixel, whose beats are some of its terms and channels."""
+    if is_binary(x, rows):
+        return []
+    folded = [fold for fold in layer_folds(*rows.shape) if fold.mode == "folded"]
+    return [replace(fold, narrow=True) for fold in with_block_ram(folded, rows)]
+
+
 def legal_folds(x: IntType, rows: np.ndarray, groups: int = 1) -> list[Fold]:
     """Of `Op.legal_folds`. rows: weights [Cout, K] in the order of a patch."""
     every = _buildable(legal_layer_folds(len(rows), rows.shape[1], groups), x, rows)
@@ -287,9 +312,10 @@ def layer(
     if fold.mode == "unrolled":
         return (_unrolled if binary else _shift_add)(op, fold, x, accumulator, rows, window, groups)
     pe, simd = fold.pe, fold.simd
+    window = None if fold.narrow else window
     module = ("eq_binary_" if binary else "eq_") + ("conv2d" if window else "dense")
     params: dict[str, int | str] = {**window.params(), "Groups": groups} if window else {}
-    params |= {"Channels": x.channels, "Outputs": len(rows), "Pe": pe, "Simd": simd}
+    params |= {"Channels": x.channels, "Outputs": len(rows), "Pe": pe, "Simd": simd, **narrow(fold)}
     lo, hi = int(rows.min()), int(rows.max())
     weights_kind, weight_bits = (SIGNED if lo < 0 else UNSIGNED), range_width(lo, hi)
     if np.all(np.abs(rows) == 1):

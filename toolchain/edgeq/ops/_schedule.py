@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from math import ceil, prod
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from edgeq.delta import program
 from edgeq.fold import Fold
 from edgeq.graph import IntType
 from edgeq.hardware import EMIT, READ, TAKE, Stage
-from edgeq.ops._rtl import PATCH_FIFO, Window, fusible, is_binary, layer_digits, steps, unrolled_latency
+from edgeq.ops._rtl import PATCH_FIFO, Window, beat_parts, fusible, is_binary, lanes, layer_digits, steps, unrolled_latency
 from edgeq.schedule import cycles_alone
 
 if TYPE_CHECKING:
@@ -27,10 +28,28 @@ def sum_latency(terms: int) -> int:
     return ((terms - 1).bit_length() + 1) // 2
 
 
+def by_lanes(fold: Fold, x: IntType, depth: Callable[[int], int], latency: int) -> tuple[Stage]:
+    """A beat out for a beat in, some channels a cycle.  depth: of the FIFO, from the cycles a beat."""
+    parts = beat_parts(fold, x.channels)
+    return (Stage.each(x.size // lanes(fold, x.channels) // parts, depth(parts), latency, parts),)
+
+
+def parts(count: int) -> bytes:
+    """The walk of a beat that is read, given out in parts and handed back."""
+    walk = bytearray([EMIT]) * count
+    walk[0] |= READ
+    walk[-1] |= TAKE
+    return bytes(walk)
+
+
+def together(count: int) -> bytes:
+    """The walk of beats that are taken together: one is given out with the last."""
+    return bytes([READ | TAKE]) * (count - 1) + bytes([READ | TAKE | EMIT])
+
+
 def whole_frame(beats: int, depth: int, latency: int, back: int = 1) -> tuple[Stage]:
     """A beat for a whole frame, after its last beat."""
-    walk = bytes([READ | TAKE]) * (beats - 1) + bytes([READ | TAKE | EMIT])
-    return (Stage(walk, depth, latency, back=back),)
+    return (Stage(together(beats), depth, latency, back=back),)
 
 
 def window(geometry: Window, depth: int, latency: int = 0) -> Stage:
@@ -56,9 +75,14 @@ def layer(
         if geometry:
             return (window(geometry, depth, latency),)
         return (Stage.each(patches, depth, latency + binary),)  # only a binary layer registers its vector
-    cycles = steps(fold, rows, groups, prod(geometry.kernel) if geometry else 1)
-    held = 4 if cycles == 1 else PATCH_FIFO
-    front = (window(geometry, held),) if geometry else ()
+    front: tuple[Stage, ...] = ()
+    if fold.narrow:
+        slices = rows.shape[1] // fold.simd
+        front, walk, cycles = (stored(patches, slices),), parts(len(rows) // fold.pe), slices
+    else:
+        walk, cycles = parts(1), steps(fold, rows, groups, prod(geometry.kernel) if geometry else 1)
+        if geometry:
+            front = (window(geometry, 4 if cycles == 1 else PATCH_FIFO),)
     if fold.mode == "tree":
         return *front, *_tree(fold, rows, groups, geometry, post, patches)
     simd = fold.simd if fold.mode == "folded" else rows.shape[1]
@@ -66,7 +90,12 @@ def layer(
     terms = simd * (digits.count if digits else 1)
     deepest = 8 + sum_latency(terms)
     latency = 3 + (0 if binary else sum_latency(terms)) + post
-    return *front, Stage.each(patches, (deepest + 2 * cycles) // cycles + 1, latency, cycles)
+    return *front, Stage(walk * patches, (deepest + 2 * cycles) // cycles + 1, latency, cycles)
+
+
+def stored(tokens: int, slices: int, port: int | None = None, of: int = 1) -> Stage:
+    """eq_token_store in narrow beats, a slice each, of frames of `of` tokens."""
+    return Stage(together(of * slices) * (tokens // of), depth=2, port=port)
 
 
 def _tree(fold: Fold, rows: np.ndarray, groups: int, geometry: Window | None, post: int, patches: int) -> tuple[Stage, Stage]:

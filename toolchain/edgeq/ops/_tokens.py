@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgeq.errors import EdgeqError
+from edgeq.fold import Fold
 
 
 def spacing(constants: np.ndarray, lo: int) -> int:
@@ -19,3 +20,18 @@ def in_units(constants: np.ndarray, exponent: int) -> np.ndarray:
     if not np.array_equal(back, constants):
         raise EdgeqError(f"constants of at most {np.abs(constants).max()} in units of 2^{exponent}", fix="another format")
     return scaled
+
+
+def parts(fold: Fold, channels: int) -> int:
+    """Beats of a pixel: such operators take a beat a cycle, whatever it carries."""
+    return channels // fold.pe if fold.narrow else 1
+
+
+def by_beats(constants: np.ndarray, fold: Fold) -> np.ndarray:
+    """Constants [C, pixels] as [beats, channels of a beat]."""
+    return constants.T.reshape(constants.shape[1] * parts(fold, len(constants)), -1)
+
+
+def repeated(walk: bytes, parts: int) -> bytes:
+    """The walk of beats where a pixel takes one, of beats where it takes so many."""
+    return bytes(np.repeat(np.frombuffer(walk, np.uint8), parts))

@@ -11,7 +11,7 @@ from edgeq.digits import DigitCode, digit_count
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
 from edgeq.hardware import Cost, HlsCall, RtlInstance, Stage, memory_image
-from edgeq.ops import _cost, _rtl, _sample
+from edgeq.ops import _cost, _rtl, _sample, _schedule
 from edgeq.ops._hls import digit_config, digit_table
 from edgeq.ops.threshold import per_channel
 
@@ -87,21 +87,23 @@ class Add(Op):
         pe = _rtl.lanes(fold, x0.channels)
         multipliers = np.stack([np.broadcast_to(m, x0.channels) for m in (self.a, self.b)], axis=1).reshape(-1, 2 * pe)
         code = DigitCode.of(multipliers)
-        sizes = {"Digits": code.count, "MaxShift": code.max_shift}
+        sizes: dict[str, int | str] = {"Channels": x0.channels, "Pe": pe, **_rtl.narrow(fold)}
+        sizes |= {"Digits": code.count, "MaxShift": code.max_shift}
         return RtlInstance(
             "eq_add",
-            {"Channels": x0.channels, "Pe": pe, **_rtl.two_inputs(x0, x1), **sizes, "File": "multipliers.hex", **_rtl.output(y)},
+            sizes | _rtl.two_inputs(x0, x1) | _rtl.output(y) | {"File": "multipliers.hex"},
             uses=("eq_add",),
             memories={"multipliers.hex": memory_image(code.bits(multipliers))},
         )
 
     def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
-        (x, _) = xs
-        steps = x.channels // _rtl.lanes(fold, x.channels)
-        return (Stage.each(x.pixels, _rtl.credits(steps, latency=3), 3, steps),)
+        return _schedule.by_lanes(fold, xs[0], lambda parts: _rtl.credits(parts, latency=3), latency=3)
 
     def folds(self, *xs: IntType) -> list[Fold]:
         return _rtl.lane_folds(xs[0].channels)
+
+    def narrow_folds(self, *xs: IntType) -> list[Fold]:
+        return _rtl.narrow_lane_folds(xs[0].channels)
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
         y = self.infer(*xs)
@@ -109,5 +111,7 @@ class Add(Op):
         steps, bits = y.channels // pe, pe * y.width
         counts = [digit_count(m) for m in (self.a, self.b)]
         digits = sum(float(np.mean(c) if steps == 1 else np.max(c)) for c in counts)
-        parts = sum((_cost.in_parts(steps, pe, x, y) for x in xs), Cost())
-        return Cost(lut=bits * max(1.2, digits - 0.8), ff=3 * bits) + parts + _cost.fifo(y.channels * y.width, 8)
+        parts = sum((_cost.in_parts(fold, x, y) for x in xs), Cost())
+        return (
+            Cost(lut=bits * max(1.2, digits - 0.8), ff=3 * bits) + parts + _cost.fifo(_rtl.beat_parts(fold, y.channels) * bits, 8)
+        )

@@ -29,6 +29,7 @@ class AddPosition(Op):
 
     position: np.ndarray
 
+    carried = True
     summary = "a constant a pixel and channel, added"
 
     @classmethod
@@ -73,18 +74,25 @@ class AddPosition(Op):
     def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
         (x,) = xs
         codes = {**_rtl.one_input(x), **_rtl.output(self.infer(x)), "ConstantBits": self._bits()}
+        words = _tokens.by_beats(self.position, fold)
         return RtlInstance(
             "eq_add_position",
-            {"Pixels": x.pixels, "Channels": x.channels, **codes, "File": POSITION_FILE},
+            {"Pixels": len(words), "Channels": words.shape[1], **codes, "File": POSITION_FILE},
             uses=("eq_add_position",),
-            memories={POSITION_FILE: memory_image(to_bits(self.position.T, self._bits()))},
+            memories={POSITION_FILE: memory_image(to_bits(words, self._bits()))},
         )
 
     def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
-        return (Stage.each(xs[0].pixels, depth=4, latency=2),)
+        (x,) = xs
+        return (Stage.each(x.pixels * _tokens.parts(fold, x.channels), depth=4, latency=2),)
+
+    def narrow_folds(self, *xs: IntType) -> list[Fold]:
+        return _rtl.narrow_lane_folds(xs[0].channels)
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
         (x,) = xs
-        bits = x.channels * self.infer(x).width
-        sums = Cost(lut=bits, ff=bits + x.channels * x.width)
-        return memory_cost(x.channels * self._bits(), x.pixels, rom=True) + sums + _cost.fifo(bits, 4)
+        parts = _tokens.parts(fold, x.channels)
+        channels = x.channels // parts
+        bits = channels * self.infer(x).width
+        sums = Cost(lut=bits, ff=bits + channels * x.width)
+        return memory_cost(channels * self._bits(), parts * x.pixels, rom=True) + sums + _cost.fifo(bits, 4)

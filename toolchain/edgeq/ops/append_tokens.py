@@ -29,6 +29,7 @@ class AppendTokens(Op):
 
     tokens: np.ndarray
 
+    carried = True
     summary = "constant tokens behind the pixels of an image"
 
     @classmethod
@@ -74,19 +75,25 @@ class AppendTokens(Op):
     def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
         (x,) = xs
         y = self.infer(x)
-        sizes = {"Pixels": x.pixels, "Tokens": self.tokens.shape[1], "Channels": x.channels}
+        words = _tokens.by_beats(self.tokens, fold)
+        sizes = {"Pixels": _tokens.parts(fold, x.channels) * x.pixels, "Tokens": len(words), "Channels": words.shape[1]}
         return RtlInstance(
             "eq_append_tokens",
             {**sizes, **_rtl.one_input(x), **_rtl.output(y), "File": TOKEN_FILE},
             uses=("eq_append_tokens",),
-            memories={TOKEN_FILE: memory_image(to_bits(self.tokens.T > 0 if y.bipolar else self.tokens.T, y.width))},
+            memories={TOKEN_FILE: memory_image(to_bits(words > 0 if y.bipolar else words, y.width))},
         )
 
     def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
-        walk = bytes([READ | TAKE | EMIT]) * xs[0].pixels + bytes([EMIT]) * self.tokens.shape[1]
-        return (Stage(walk, depth=4, latency=1),)
+        (x,) = xs
+        walk = bytes([READ | TAKE | EMIT]) * x.pixels + bytes([EMIT]) * self.tokens.shape[1]
+        return (Stage(_tokens.repeated(walk, _tokens.parts(fold, x.channels)), depth=4, latency=1),)
+
+    def narrow_folds(self, *xs: IntType) -> list[Fold]:
+        return _rtl.narrow_lane_folds(xs[0].channels)
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
         y = self.infer(*xs)
-        bits = y.channels * y.width
-        return memory_cost(bits, self.tokens.shape[1], rom=True) + Cost(lut=bits, ff=bits) + _cost.fifo(bits, 4)
+        parts = _tokens.parts(fold, y.channels)
+        bits = y.channels // parts * y.width
+        return memory_cost(bits, parts * self.tokens.shape[1], rom=True) + Cost(lut=bits, ff=bits) + _cost.fifo(bits, 4)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,6 +31,7 @@ class AttentionScores(Op):
     pairs: int = 1
 
     arity = 2
+    carried = True
     summary = "of two tensors of up to 16 bits, any number of heads; a map (heads, Tq, Tk), or a channel a key"
 
     @classmethod
@@ -80,7 +81,7 @@ class AttentionScores(Op):
     def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
         q, k = xs
         sizes = {"Heads": self.heads, "HeadChannels": q.channels // self.heads, "Simd": self.simd(fold, q)}
-        sizes |= {"Queries": q.pixels, "Keys": k.pixels, "Pairs": self.pairs}
+        sizes |= {"Queries": q.pixels, "Keys": k.pixels, "Pairs": self.pairs, **_rtl.narrow(fold)}
         return RtlInstance(
             "eq_attention_scores",
             sizes | _rtl.two_inputs(q, k) | _rtl.output(self.infer(q, k)),
@@ -89,11 +90,18 @@ class AttentionScores(Op):
 
     def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
         q, k = xs
-        slices = q.channels // self.heads // self.simd(fold, q)
+        slices = self._slices(fold, q)
         last = bytes([READ | TAKE | EMIT])
         query = bytes([READ | EMIT]) * (k.pixels - 1) + last if self.pairs else last
         cycles = slices if self.pairs else slices * k.pixels
-        return _attention.stages(query, q.pixels, k.pixels, slices, cycles, self._latency(fold, q, k))
+        store, work = _attention.stages(query, q.pixels, k.pixels, slices, cycles, self._latency(fold, q, k))
+        if fold.narrow:
+            return _schedule.stored(q.pixels, slices, port=0), _schedule.stored(k.pixels, slices, port=1, of=k.pixels), work
+        return store, work
+
+    def _slices(self, fold: Fold, q: IntType) -> int:
+        """Cycles a pair, in which a token is stored as well."""
+        return q.channels // self.simd(fold, q) // (1 if fold.narrow else self.heads)
 
     def _latency(self, fold: Fold, q: IntType, k: IntType) -> int:
         """Latency of eq_attention_scores.sv."""
@@ -103,14 +111,21 @@ class AttentionScores(Op):
         size = xs[0].channels // self.heads
         return [Fold("folded", 1, simd) for simd in range(1, size + 1) if size % simd == 0 and simd <= _rtl.MAX_SIMD]
 
+    def narrow_folds(self, *xs: IntType) -> list[Fold]:
+        return [replace(fold, narrow=True) for fold in self.folds(*xs) if fold.simd < xs[0].channels]
+
+    def beats(self, fold: Fold, *xs: IntType) -> tuple[tuple[int, ...], int]:
+        taken, given = super().beats(fold, *xs)
+        return taken, self.infer(*xs).channels if fold.narrow else given
+
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
         q, k = xs
-        y, simd = self.infer(q, k), self.simd(fold, q)
-        slices = q.channels // self.heads // simd
+        y, simd, slices = self.infer(q, k), self.simd(fold, q), self._slices(fold, q)
+        heads = 1 if fold.narrow else self.heads
         beat = y.channels * y.width
         fifo = _cost.fifo(beat, _attention.fifo_depth(y.channels // self.heads * slices, self._latency(fold, q, k)))
-        collected = Cost(ff=beat - self.heads * y.width)
-        width = self.heads * simd * q.width
-        query = _attention.slices(width, slices) + Cost(ff=width)
-        store = _attention.store(k, self.heads * simd * k.width, slices)
-        return store + query + _attention.lanes(q, k, self.heads, simd, _rtl.value_bits(y)) + collected + fifo
+        collected = Cost(ff=beat - heads * y.width)
+        width = heads * simd * q.width
+        query = _cost.stored(width, slices) if fold.narrow else _attention.slices(width, slices) + Cost(ff=width)
+        store = _attention.store(k, heads * simd * k.width, slices, fold.narrow)
+        return store + query + _attention.lanes(q, k, heads, simd, _rtl.value_bits(y)) + collected + fifo

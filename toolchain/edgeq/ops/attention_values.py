@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,8 +11,8 @@ import numpy as np
 from edgeq.errors import EdgeqError
 from edgeq.fold import Fold
 from edgeq.graph import Draw, IntType, Op
-from edgeq.hardware import EMIT, READ, TAKE, Cost, HlsCall, RtlInstance, Stage
-from edgeq.ops import _attention, _cost, _rtl
+from edgeq.hardware import EMIT, READ, TAKE, Cost, HlsCall, RtlInstance, Stage, memory_cost
+from edgeq.ops import _attention, _cost, _rtl, _schedule
 from edgeq.ops._mac import exact_matmul
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 LATENCY = 3
 """Of eq_attention_values.sv."""
+NARROW_OUTPUTS = 3
+"""Its last FIFO, where beats are narrow."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +35,7 @@ class AttentionValues(Op):
     heads: int
 
     arity = 2
+    carried = True
     summary = "of an attention map and values of up to 16 bits each, any number of heads"
 
     @classmethod
@@ -76,7 +80,7 @@ class AttentionValues(Op):
     def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
         p, v = xs
         sizes = {"Heads": self.heads, "HeadChannels": v.channels // self.heads, "Pe": self.pe(fold, v)}
-        sizes |= {"Queries": p.shape[1], "Keys": v.pixels}
+        sizes |= {"Queries": p.shape[1], "Keys": v.pixels, **_rtl.narrow(fold)}
         return RtlInstance(
             "eq_attention_values",
             sizes | _rtl.two_inputs(p, v) | _rtl.output(self.infer(p, v)),
@@ -85,19 +89,39 @@ class AttentionValues(Op):
 
     def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
         p, v = xs
-        slices = v.channels // self.heads // self.pe(fold, v)
+        slices = self._slices(fold, v)
         query = bytes([READ | TAKE]) * (v.pixels - 1) + bytes([READ | TAKE | EMIT])
-        return _attention.stages(query, p.shape[1], v.pixels, slices, slices, LATENCY)
+        store, work = _attention.stages(query, p.shape[1], v.pixels, slices, slices, LATENCY)
+        if fold.narrow:
+            store = _schedule.stored(v.pixels, slices, port=1, of=v.pixels)
+            return store, work, Stage(_schedule.parts(slices) * p.shape[1], NARROW_OUTPUTS, 1)
+        return store, work
+
+    def _slices(self, fold: Fold, v: IntType) -> int:
+        """Cycles a beat of the map, in which a token is stored as well."""
+        return v.channels // self.pe(fold, v) // (1 if fold.narrow else self.heads)
 
     def folds(self, *xs: IntType) -> list[Fold]:
         size = xs[1].channels // self.heads
         return [Fold("folded", pe, 1) for pe in range(1, size + 1) if size % pe == 0]
 
+    def narrow_folds(self, *xs: IntType) -> list[Fold]:
+        found = (replace(fold, simd=fold.pe, narrow=True) for fold in self.folds(*xs))
+        return [fold for fold in found if fold.pe < xs[1].channels]
+
+    def beats(self, fold: Fold, *xs: IntType) -> tuple[tuple[int, ...], int]:
+        (weights, values), given = super().beats(fold, *xs)
+        return (self.heads if fold.narrow else weights, values), given
+
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
         p, v = xs
-        y, pe = self.infer(p, v), self.pe(fold, v)
-        slices, bits = v.channels // self.heads // pe, _rtl.value_bits(y)
-        ring = Cost(ff=(v.channels - self.heads * pe) * bits + self.heads * p.width)
-        fifo = _cost.fifo(y.channels * y.width, _attention.fifo_depth(v.pixels * slices, LATENCY))
-        store = _attention.store(v, self.heads * pe * v.width, slices)
-        return store + _attention.lanes(p, v, self.heads * pe, 1, bits) + ring + fifo
+        y, pe, slices = self.infer(p, v), self.pe(fold, v), self._slices(fold, v)
+        bits, depth = _rtl.value_bits(y), _attention.fifo_depth(v.pixels * slices, LATENCY)
+        many = pe if fold.narrow else self.heads * pe
+        ring = Cost(ff=(v.channels - many) * bits + self.heads * p.width)
+        if fold.narrow:  # the sums go round in shift registers of a LUT each
+            ring = Cost(lut=many * bits * ceil(slices / 32) + pe * p.width * (self.heads - 1) / 2, ff=self.heads * p.width)
+            ring += memory_cost(many * y.width, depth * slices) + _cost.fifo(1, depth)
+        out = _cost.fifo(pe * y.width, NARROW_OUTPUTS) if fold.narrow else _cost.fifo(y.channels * y.width, depth)
+        store = _attention.store(v, many * v.width, slices, fold.narrow)
+        return store + _attention.lanes(p, v, many, 1, bits) + ring + out

@@ -12,7 +12,7 @@ from edgeq.errors import EdgeqError
 from edgeq.fold import Fold
 from edgeq.graph import Draw, IntType, Op
 from edgeq.hardware import Cost, HlsCall, RtlInstance, Stage
-from edgeq.ops import _cost, _root, _sample
+from edgeq.ops import _cost, _root, _rtl, _sample
 
 if TYPE_CHECKING:
     from edgeq.lower.onnx import Body
@@ -23,6 +23,7 @@ class ISqrt(Op):
     """y = floor(sqrt(x)).  x, y: (C, H, W) or (C,), 0 <= x < 2^48."""
 
     elementwise = True
+    carried = True
     summary = "the integer square root, rounded down, of at most 48 bits"
 
     @classmethod
@@ -53,24 +54,20 @@ class ISqrt(Op):
     def to_onnx(self, body: Body, *xs: str) -> str:
         return body.cast(_root.to_onnx(body, body.cast(xs[0], np.int64)), body.out.storage)
 
-    def lanes(self, fold: Fold, x: IntType) -> int:
-        """Channels a cycle."""
-        return fold.pe if fold.mode == "folded" else x.channels
-
     def hls(self, fold: Fold, *xs: IntType) -> HlsCall:
         (x,) = xs
-        pe = self.lanes(fold, x)
+        pe = _rtl.lanes(fold, x.channels)
         sizes = {"n_pixels": x.pixels, "pe": pe, "folds": x.channels // pe, "digits": _root.digits(x.width)}
         return HlsCall("eq_isqrt", sizes)
 
     def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
         (x,) = xs
-        sizes = {"Channels": x.channels, "Pe": self.lanes(fold, x), "InBits": x.width}
+        sizes = {"Channels": x.channels, "Pe": _rtl.lanes(fold, x.channels), "InBits": x.width}
         return RtlInstance("eq_isqrt", sizes, uses=("eq_isqrt",))
 
     def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
         (x,) = xs
-        steps, latency = x.channels // self.lanes(fold, x), 1 + _root.digits(x.width)
+        steps, latency = x.channels // _rtl.lanes(fold, x.channels), 1 + _root.digits(x.width)
         return (Stage.each(x.pixels, self._depth(steps, latency), latency, steps),)
 
     @staticmethod
@@ -84,7 +81,7 @@ class ISqrt(Op):
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
         (x,) = xs
-        pe = self.lanes(fold, x)
+        pe = _rtl.lanes(fold, x.channels)
         steps, digits = x.channels // pe, _root.digits(x.width)
         roots = _cost.scaled(_root.cost(x.width), pe)
         out = _cost.fifo(x.channels * digits, self._depth(steps, 1 + digits))

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 RECIPROCAL_BITS = 31
 TOP = (1 << RECIPROCAL_BITS) - 1
 SUM_BITS = 53
-MEANS, SQUARES, ROOTS, RECIPROCALS, OUTPUTS = 3, 3, 2, 3, 2
-"""Pixels behind each stage of eq_layer_norm.sv, with which it is as fast as its slowest stage."""
+MEANS, SQUARES, ROOTS, RECIPROCALS, OUTPUTS, NARROW_OUTPUTS = 3, 3, 2, 3, 2, 5
+"""Pixels behind each stage of eq_layer_norm.sv (parts of one behind the last), with which it is as fast as its slowest stage."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +36,7 @@ class LayerNorm(Op):
 
     shift: int
 
+    carried = True
     summary = "of a pixel over its channels: mean, root of the sum of squares and reciprocal in integers"
 
     @classmethod
@@ -132,17 +133,13 @@ class LayerNorm(Op):
         start = (x.channels // 2 - x.channels * base) & ((1 << mean.sum_bits) - 1)
         return {
             "start": start, "base": base & ((1 << self._diff_bits(x)) - 1), "twos": mean.twos, "mean_mul": mean.multiplier,
-            "mean_shift": mean.shift, "shift": self.shift, "pe": self.lanes(fold, x),
+            "mean_shift": mean.shift, "shift": self.shift, "pe": _rtl.lanes(fold, x.channels),
         }  # fmt: skip
-
-    def lanes(self, fold: Fold, x: IntType) -> int:
-        """Channels a cycle."""
-        return fold.pe if fold.mode == "folded" else x.channels
 
     def hls(self, fold: Fold, *xs: IntType) -> HlsCall:
         (x,) = xs
         mean, squares = self._mean(x), self._square_bits(x)
-        config = {"n_pixels": x.pixels, "folds": x.channels // self.lanes(fold, x), "digits": _root.digits(squares)}
+        config = {"n_pixels": x.pixels, "folds": x.channels // _rtl.lanes(fold, x.channels), "digits": _root.digits(squares)}
         types = {
             "sum_t": (mean.sum_bits, False),
             "product_t": (mean.sum_bits + mean.multiplier.bit_length(), False),
@@ -157,28 +154,36 @@ class LayerNorm(Op):
         names = {"".join(word.title() for word in key.split("_")): value for key, value in self._config(fold, x).items()}
         widths = {"DiffBits": self._diff_bits(x), "SquareBits": self._square_bits(x), "SumBits": mean.sum_bits}
         widths["MeanBits"] = mean.multiplier.bit_length()
-        params = {"Channels": x.channels, **_rtl.one_input(x), **widths, **names}
+        params = {"Channels": x.channels, **_rtl.one_input(x), **widths, **names, **_rtl.narrow(fold)}
         return RtlInstance("eq_layer_norm", params, uses=("eq_layer_norm",))
 
     def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
         (x,) = xs
-        pe, n = self.lanes(fold, x), x.pixels
+        pe, n = _rtl.lanes(fold, x.channels), x.pixels
         steps, summing = x.channels // pe, 4 + _schedule.sum_latency(pe)
+        if fold.narrow:
+            first = Stage(_schedule.together(steps) * n, MEANS, summing)
+            last = Stage(_schedule.parts(steps) * n, NARROW_OUTPUTS, 3)
+        else:
+            first, last = Stage.each(n, MEANS, summing, steps), Stage.each(n, OUTPUTS, 3, steps)
         return (
-            Stage.each(n, MEANS, summing, steps),
+            first,
             Stage.each(n, SQUARES, summing, steps),
             Stage.each(n, ROOTS, 1, _root.digits(self._square_bits(x))),
             Stage.each(n, RECIPROCALS, 1, RECIPROCAL_BITS),
-            Stage.each(n, OUTPUTS, 3, steps),
+            last,
         )
 
     def folds(self, *xs: IntType) -> list[Fold]:
         (x,) = xs
         return [Fold("folded", pe) for pe in range(1, x.channels + 1) if x.channels % pe == 0]
 
+    def narrow_folds(self, *xs: IntType) -> list[Fold]:
+        return _rtl.narrow_lane_folds(xs[0].channels)
+
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
         (x,) = xs
-        y, pe = self.infer(x), self.lanes(fold, x)
+        y, pe = self.infer(x), _rtl.lanes(fold, x.channels)
         steps, d, squares, mean = x.channels // pe, self._diff_bits(x), self._square_bits(x), self._mean(x)
         roots = _root.digits(squares)
         lane = _cost.product(d, d) + _cost.product(d, RECIPROCAL_BITS) + Cost(lut=4 * d + x.width, ff=2 * d + x.width + y.width)
@@ -186,9 +191,11 @@ class LayerNorm(Op):
         of_mean = _cost.product(mean.sum_bits, mean.multiplier.bit_length()) if mean.shift else Cost()
         memories = memory_cost(pe * d, MEANS * steps) + memory_cost(pe * d, (SQUARES + ROOTS + RECIPROCALS) * steps)
         slow = _root.cost(squares, iterative=True) + _cost.divide(roots, RECIPROCAL_BITS, iterative=True)
-        words = ((d, MEANS), (squares, SQUARES), (roots, ROOTS), (RECIPROCAL_BITS, RECIPROCALS), (x.channels * y.width, OUTPUTS))
+        words = ((d, MEANS), (squares, SQUARES), (roots, ROOTS), (RECIPROCAL_BITS, RECIPROCALS))
         fifos = reduce(Cost.__add__, (_cost.fifo(*word) for word in words))
-        front, end = _cost.slices(x.channels * x.width, steps), Cost(ff=(x.channels - pe) * y.width)
+        parts = _rtl.beat_parts(fold, x.channels)
+        front = _cost.slices(parts * pe * x.width, parts)
+        end = Cost(ff=(parts - 1) * pe * y.width) + _cost.fifo(parts * pe * y.width, NARROW_OUTPUTS if fold.narrow else OUTPUTS)
         return front + _cost.scaled(lane, pe) + sums + of_mean + memories + slow + fifos + end
 
 

@@ -11,7 +11,7 @@ from edgeq.errors import EdgeqError
 from edgeq.fold import Fold
 from edgeq.graph import Draw, IntType, Op
 from edgeq.hardware import LUT_RAM_DEPTH, Cost, HlsCall, HlsTable, RtlInstance, Stage, memory_cost, memory_image, to_bits
-from edgeq.ops import _cost, _sample
+from edgeq.ops import _cost, _rtl, _sample, _schedule
 
 if TYPE_CHECKING:
     from edgeq.lower.onnx import Body
@@ -85,14 +85,10 @@ class Lookup(Op):
             index = body.op("Add", index, body.per_channel(body.const(np.arange(rows, dtype=np.int32) * entries), x))
         return body.cast(body.op("Gather", table, index), body.out.storage)
 
-    def lanes(self, fold: Fold, x: IntType) -> int:
-        """Channels a cycle."""
-        return fold.pe if fold.mode == "folded" else x.channels
-
     def hls(self, fold: Fold, *xs: IntType) -> HlsCall:
         (x,) = xs
         rows, entries = self.table.shape
-        pe = self.lanes(fold, x)
+        pe = _rtl.lanes(fold, x.channels)
         config = {"n_pixels": x.pixels, "rows": rows, "entries": entries, "lo": self.lo, "step": self.step}
         return HlsCall("eq_lookup", config | {"pe": pe, "folds": x.channels // pe}, tables={"table": HlsTable.of(self.table)})
 
@@ -103,7 +99,8 @@ class Lookup(Op):
         words = np.zeros((len(values), 1 << x.width), np.int64)
         words[:, codes] = values > 0 if y.bipolar else values
         params: dict[str, int | str] = {
-            "Channels": x.channels, "Rows": len(values), "Pe": self.lanes(fold, x), "InBits": x.width, "OutBits": y.width,
+            "Channels": x.channels, "Rows": len(values), "Pe": _rtl.lanes(fold, x.channels), **_rtl.narrow(fold),
+            "InBits": x.width, "OutBits": y.width,
         }  # fmt: skip
         return RtlInstance(
             "eq_lookup",
@@ -113,14 +110,12 @@ class Lookup(Op):
         )
 
     def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
-        (x,) = xs
-        steps = x.channels // self.lanes(fold, x)
-        return (Stage.each(x.pixels, depth=self._depth(steps), latency=2, cycles=steps),)
+        return _schedule.by_lanes(fold, xs[0], self._depth, latency=2)
 
     @staticmethod
-    def _depth(steps: int) -> int:
+    def _depth(parts: int) -> int:
         """FifoDepth of eq_lookup.sv."""
-        return 3 // steps + 2
+        return 3 // parts + 2
 
     def folds(self, *xs: IntType) -> list[Fold]:
         (x,) = xs
@@ -128,10 +123,13 @@ class Lookup(Op):
         divisors = (pe for pe in range(1, x.channels + 1) if x.channels % pe == 0)
         return [Fold("folded", pe, 1, block=block) for pe in divisors for block in (False, True)[: 1 + shallow]]
 
+    def narrow_folds(self, *xs: IntType) -> list[Fold]:
+        return [replace(fold, simd=fold.pe, narrow=True) for fold in self.folds(*xs) if fold.pe < xs[0].channels]
+
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
         (x,) = xs
-        y, pe = self.infer(x), self.lanes(fold, x)
-        steps = x.channels // pe
+        y, pe = self.infer(x), _rtl.lanes(fold, x.channels)
+        parts = _rtl.beat_parts(fold, x.channels)
         memory = memory_cost(y.width, len(self.table) << x.width, rom=True, block=fold.block)
-        select = Cost(lut=pe * x.width * (steps - 1) / _cost.MUX_INPUTS_PER_LUT, ff=pe * x.width + (x.channels - pe) * y.width)
-        return _cost.scaled(memory, pe) + select + _cost.fifo(x.channels * y.width, self._depth(steps)) + _cost.CONTROL
+        select = _cost.in_parts(fold, x, y) + Cost(ff=pe * x.width)
+        return _cost.scaled(memory, pe) + select + _cost.fifo(parts * pe * y.width, self._depth(parts)) + _cost.CONTROL

@@ -29,6 +29,7 @@ class NearMax(Op):
 
     margin: int
 
+    carried = True
     summary = "1 where an element is near the largest of its row, else 0"
 
     @classmethod

@@ -13,7 +13,7 @@ from edgeq.errors import EdgeqError
 from edgeq.fold import Fold
 from edgeq.graph import Draw, IntType, Op, range_width
 from edgeq.hardware import Cost, HlsCall, HlsTable, RtlInstance, Stage, to_bits
-from edgeq.ops import _cost, _rtl, _sample
+from edgeq.ops import _cost, _rtl, _sample, _schedule
 from edgeq.ops._hls import digit_config, digit_table, rows_a_cycle
 from edgeq.ops.threshold import per_channel
 from edgeq.shift_add import Rescale
@@ -192,10 +192,11 @@ class Requantize(Op):
     def folds(self, *xs: IntType) -> list[Fold]:
         return _rtl.lane_folds(xs[0].channels, (False, True) if self.multiplies() else (False,))
 
+    def narrow_folds(self, *xs: IntType) -> list[Fold]:
+        return _rtl.narrow_lane_folds(xs[0].channels, (False, True) if self.multiplies() else (False,))
+
     def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
-        (x,) = xs
-        steps = x.channels // _rtl.lanes(fold, x.channels)
-        return (Stage.each(x.pixels, _rtl.credits(steps, latency=4), 1 + self.rtl_latency, steps),)
+        return _schedule.by_lanes(fold, xs[0], lambda parts: _rtl.credits(parts, latency=4), latency=1 + self.rtl_latency)
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
         return _cost.pointwise(self, fold, xs[0], self.infer(*xs))

@@ -10,7 +10,7 @@ import numpy as np
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
 from edgeq.hardware import EMIT, READ, TAKE, Cost, HlsCall, RtlInstance, Stage
-from edgeq.ops import _cost, _sample
+from edgeq.ops import _cost, _rtl, _sample, _tokens
 
 if TYPE_CHECKING:
     from edgeq.fold import Fold
@@ -29,6 +29,7 @@ class SelectTokens(Op):
     height: int = 1
 
     selects = True
+    carried = True
     summary = "pixels that follow each other, as an image of their own"
 
     @classmethod
@@ -65,14 +66,21 @@ class SelectTokens(Op):
 
     def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
         (x,) = xs
-        sizes = {"Pixels": x.pixels, "Start": self.start, "Count": self.count, "PixBits": x.channels * x.width}
+        parts = _tokens.parts(fold, x.channels)
+        sizes = {"Pixels": x.pixels, "Start": self.start, "Count": self.count}
+        sizes = {name: parts * value for name, value in sizes.items()} | {"PixBits": x.channels // parts * x.width}
         return RtlInstance("eq_select_tokens", sizes, uses=("eq_select_tokens",))
 
     def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
-        after = xs[0].pixels - self.start - self.count
+        (x,) = xs
+        after = x.pixels - self.start - self.count
         dropped, stays = bytes([READ | TAKE]), bytes([READ | TAKE | EMIT])
-        return (Stage(dropped * self.start + stays * self.count + dropped * after, depth=3),)
+        walk = dropped * self.start + stays * self.count + dropped * after
+        return (Stage(_tokens.repeated(walk, _tokens.parts(fold, x.channels)), depth=3),)
+
+    def narrow_folds(self, *xs: IntType) -> list[Fold]:
+        return _rtl.narrow_lane_folds(xs[0].channels)
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
         (x,) = xs
-        return _cost.fifo(x.channels * x.width, 3) + _cost.CONTROL
+        return _cost.fifo(x.channels // _tokens.parts(fold, x.channels) * x.width, 3) + _cost.CONTROL

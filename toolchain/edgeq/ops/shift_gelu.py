@@ -13,7 +13,7 @@ from edgeq.errors import EdgeqError
 from edgeq.fold import Fold
 from edgeq.graph import Draw, IntType, Op, range_width
 from edgeq.hardware import Cost, HlsCall, RtlInstance, Stage
-from edgeq.ops import _cost, _exp_shift, _rtl, _sample
+from edgeq.ops import _cost, _exp_shift, _rtl, _sample, _schedule
 
 if TYPE_CHECKING:
     from edgeq.lower.onnx import Body
@@ -40,6 +40,7 @@ class ShiftGELU(Op):
     bits: int = 7
 
     elementwise = True
+    carried = True
     summary = "x * sigmoid(1.702 x): exponentials by shifts, one division an element"
 
     @classmethod
@@ -97,13 +98,9 @@ class ShiftGELU(Op):
         product = np.promote_types(wide, body.wide)
         return body.cast(body.op("Mul", body.cast(x, product), body.cast(sigmoid, product)), body.out.storage)
 
-    def lanes(self, fold: Fold, x: IntType) -> int:
-        """Channels a cycle."""
-        return fold.pe if fold.mode == "folded" else x.channels
-
     def hls(self, fold: Fold, *xs: IntType) -> HlsCall:
         (x,) = xs
-        pe, m = self.lanes(fold, x), self.clipped(x)
+        pe, m = _rtl.lanes(fold, x.channels), self.clipped(x)
         value = range_width(min(x.lo, -max(x.hi, -x.lo)), max(x.hi, -x.lo))
         return HlsCall(
             "eq_shift_gelu",
@@ -114,7 +111,8 @@ class ShiftGELU(Op):
 
     def rtl(self, fold: Fold, *xs: IntType) -> RtlInstance:
         (x,) = xs
-        sizes = {"Channels": x.channels, "Pe": self.lanes(fold, x), "Hi": 1 << 64 | self.clipped(x).hi & ((1 << 64) - 1)}
+        sizes = {"Channels": x.channels, "Pe": _rtl.lanes(fold, x.channels), **_rtl.narrow(fold)}
+        sizes["Hi"] = 1 << 64 | self.clipped(x).hi & ((1 << 64) - 1)
         curve = _exp_shift.params(self.slope, self.point, self.shift) | {"Bits": self.bits}
         return RtlInstance(
             "eq_shift_gelu", sizes | _rtl.one_input(x) | curve | _rtl.output(self.infer(x)), uses=("eq_shift_gelu",)
@@ -125,30 +123,31 @@ class ShiftGELU(Op):
         """Latency of eq_shift_gelu.sv."""
         return self.bits + 9
 
-    def _depth(self, steps: int) -> int:
+    def _depth(self, parts: int) -> int:
         """FifoDepth of eq_shift_gelu.sv."""
-        return (self.latency + 1) // steps + 2
+        return (self.latency + 1) // parts + 2
 
     def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
-        (x,) = xs
-        steps = x.channels // self.lanes(fold, x)
-        return (Stage.each(x.pixels, self._depth(steps), self.latency, steps),)
+        return _schedule.by_lanes(fold, xs[0], self._depth, latency=self.latency)
 
     def folds(self, *xs: IntType) -> list[Fold]:
         channels = xs[0].channels
         return [Fold("folded", pe) for pe in range(1, channels + 1) if channels % pe == 0]
 
+    def narrow_folds(self, *xs: IntType) -> list[Fold]:
+        return _rtl.narrow_lane_folds(xs[0].channels)
+
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
         (x,) = xs
-        y, pe, bits = self.infer(x), self.lanes(fold, x), x.width + 1
-        steps, exp_bits = x.channels // pe, self.point + self.shift + 1
+        y, pe, bits = self.infer(x), _rtl.lanes(fold, x.channels), x.width + 1
+        parts, exp_bits = _rtl.beat_parts(fold, x.channels), self.point + self.shift + 1
         clip = Cost(lut=1.5 * bits, ff=2 * bits)
         delay = Cost(lut=bits * ceil((self.bits + 6) / 32), ff=bits)  # shift registers of a LUT each
         sigmoid = Cost(lut=1.5 * exp_bits, ff=2 * exp_bits) + _cost.divide(exp_bits + 1, self.bits)
         lane = clip + delay + sigmoid + _exp_shift.cost(bits, self.slope, self.point, self.shift)
         lane += _cost.product(bits, self.bits + 1) + Cost(ff=y.width)
-        out = _cost.fifo(x.channels * y.width, self._depth(steps)) + Cost(ff=(x.channels - pe) * y.width)
-        return _cost.scaled(lane, pe) + _cost.slices(x.channels * x.width, steps) + out
+        out = _cost.fifo(parts * pe * y.width, self._depth(parts)) + Cost(ff=(parts - 1) * pe * y.width)
+        return _cost.scaled(lane, pe) + _cost.slices(parts * pe * x.width, parts) + out
 
 
 def _sigmoid(m: np.ndarray, slope: int, point: int, shift: int, bits: int) -> np.ndarray:

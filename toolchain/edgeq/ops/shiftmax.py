@@ -40,6 +40,7 @@ class Shiftmax(Op):
     shift: int = 15
     bits: int = 16
 
+    carried = True
     summary = "softmax along rows: exponentials by shifts, one division a row"
 
     @classmethod

@@ -10,7 +10,7 @@ import numpy as np
 from edgeq.errors import EdgeqError
 from edgeq.graph import Draw, IntType, Op
 from edgeq.hardware import Cost, HlsCall, HlsTable, RtlInstance, Stage, to_bits
-from edgeq.ops import _cost, _rtl, _sample
+from edgeq.ops import _cost, _rtl, _sample, _schedule
 from edgeq.ops._hls import rows_a_cycle
 from edgeq.unrolled import Compare
 
@@ -36,6 +36,7 @@ class Threshold(Op):
 
     elementwise = True
     rtl_latency = 2
+    carried = True
     summary = "per channel, either slope sign; up to 255 levels"
 
     @property
@@ -146,12 +147,13 @@ class Threshold(Op):
         return _rtl.Post.of(1, self.infer(x), *config, bits=np.hstack([thresholds, to_bits(self.negative[:, None], 1)]))
 
     def schedule(self, fold: Fold, *xs: IntType) -> tuple[Stage, ...]:
-        (x,) = xs
-        steps = x.channels // _rtl.lanes(fold, x.channels)
-        return (Stage.each(x.pixels, _rtl.credits(steps, latency=4), 1 + self.rtl_latency, steps),)
+        return _schedule.by_lanes(fold, xs[0], lambda parts: _rtl.credits(parts, latency=4), latency=1 + self.rtl_latency)
 
     def folds(self, *xs: IntType) -> list[Fold]:
         return _rtl.lane_folds(xs[0].channels)
+
+    def narrow_folds(self, *xs: IntType) -> list[Fold]:
+        return _rtl.narrow_lane_folds(xs[0].channels)
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
         return _cost.pointwise(self, fold, xs[0], self.infer(*xs))

@@ -126,6 +126,11 @@ class FixedAct(QuantIdentity):
     def __init__(self, kind: FixedPoint = FEATURES) -> None:
         super().__init__(act_quant=_Act, kind=kind, signed=kind.signed, narrow_range=kind.narrow)
 
+    def forward(self, input: Tensor) -> Tensor:
+        """float32 also of a float64 input: it holds every word."""
+        y: Tensor = super().forward(input)
+        return y.float()
+
 
 def quantizer_of(act: FixedAct) -> FixedQuant:
     """Its quantizer, which knows format and point."""
@@ -156,7 +161,8 @@ class _Wide(nn.Module):
         return xs if self.training or torch.onnx.is_in_onnx_export() else tuple(x.double() for x in xs)
 
     def narrow(self, y: Tensor) -> Tensor:
-        return self.out(y).float()
+        """The cast; without one what `wide` gives, since the next cast has to see every bit: float64 in evaluation."""
+        return self.out(y)  # type: ignore[no-any-return]
 
 
 class FixedAdd(_Wide):

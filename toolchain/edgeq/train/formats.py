@@ -22,6 +22,7 @@ from typing import Any
 
 from edgeq.errors import EdgeqError
 from edgeq.fixed_point import FixedPoint
+from edgeq.records import write_text
 from edgeq.train.codings import DenseShift, KHot, Ternary
 from edgeq.train.convert import Formats
 
@@ -58,7 +59,7 @@ def write(layers: Mapping[str, Formats], path: Path, head: str = "") -> None:
         text += [f"[{json.dumps(name)}]\n"]
         text += [f'{key} = "{kind}"\n' for key, kind in kinds.items() if kind != getattr(Formats(), key)]
         text.append("\n")
-    path.write_text("".join(text), encoding="utf-8")
+    write_text(path, "".join(text))
 
 
 def read(path: Path) -> dict[str, Formats]:

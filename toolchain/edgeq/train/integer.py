@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgeq.errors import EdgeqError
-from edgeq.fixed_point import DOMAIN, INTEGER, FixedPoint
+from edgeq.fixed_point import DOMAIN, INTEGER, MAX_BITS, FixedPoint
 from edgeq.graph import IntType, Op
 from edgeq.operators import NAME, run
 from edgeq.ops.add_position import AddPosition
@@ -215,7 +215,7 @@ def _gelu_codes(op: ShiftGELU, scale: float, lo: int, top: int) -> tuple[np.ndar
     """(codes of op, the derivative of x * sigmoid(1.702 x)) at x = lo * scale .. top * scale, float32."""
     codes = np.arange(lo, top + 1, dtype=np.int64)[:, None]
     x = 1.702 * scale * codes
-    sigmoid = 1 / (1 + np.exp(-x))
+    sigmoid = 1 / (1 + np.exp(-np.maximum(x, -700)))
     slopes = np.where(codes > op.hi, 0, sigmoid + x * sigmoid * (1 - sigmoid))
     return op.reference(codes).ravel().astype(np.float32), slopes.ravel().astype(np.float32)
 
@@ -249,6 +249,9 @@ class FixedShiftGELU(_Function):
     def __init__(self, inner: Cast = FEATURES, out: FixedPoint = FEATURES, limit: float | None = None) -> None:
         super().__init__()
         self.reads(inner)
+        if (bits := quantizer_of(self.inner).kind.bits) + GELU_BITS > MAX_BITS:
+            what = f"an argument of {bits} bits, whose products are no float32"
+            raise EdgeqError(what, where="FixedShiftGELU", fix=f"at most {MAX_BITS - GELU_BITS} bits")
         self.out = FixedAct(out)
         self.limit = nn.Parameter(torch.tensor(limit or 0.0))
         self.given = limit is not None

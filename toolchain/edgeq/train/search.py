@@ -130,6 +130,10 @@ def search(
     against: uniform word lengths, to each of which the search is compared at its cost and at its loss. Raises EdgeqError
     where the rate or the budget cannot be kept in any of the formats.
     """
+    lengths = {*candidates.weights} & {*candidates.features}
+    if unknown := sorted(set(against) - lengths):
+        what = f"{unknown[0]} bits are not tried for weights and features alike"
+        raise EdgeqError(what, where="--against", fix=f"one of {', '.join(map(str, sorted(lengths)))}, or more lengths to try")
     with seeded(0, threads):
         found = Search(model.eval(), images, aim, candidates, input, ui)
         return found.run(against)
@@ -169,7 +173,7 @@ class Search:
         comparisons = []
         for bits in against:
             with self.ui.stage(f"searching against {bits} bits everywhere"):
-                comparisons.append(self._against(next((row for row in uniform if row["bits"] == bits), None), bits))
+                comparisons.append(self._against(next(row for row in uniform if row["bits"] == bits)))
         accuracy = _accuracy(self.expected["test"], self.images.labels)
         return {
             "board": aim.board.name,
@@ -352,12 +356,13 @@ class Search:
         found = {"built": built[0].asdict(), "cycles_per_frame": built[1]} if built else {"built": None}
         return {"bits": bits, "expected_loss": expected, **self.measured(net), **found}
 
-    def _against(self, row: Mapping[str, Any] | None, bits: int) -> dict[str, Any]:
+    def _against(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The search at the cost of a uniform network, resource by resource, and at its measured loss with the fewest LUTs.
 
         None where nothing else is as small.
         """
-        if row is None or row["built"] is None:
+        bits = row["bits"]
+        if row["built"] is None:
             raise EdgeqError(
                 f"there is no network of {bits} bits everywhere on this board", where=f"--against {bits}", fix="other bits"
             )
