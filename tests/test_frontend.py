@@ -627,9 +627,13 @@ REFUSED: dict[str, tuple[onnx.ModelProto, str]] = {
         "follows a Pad",
     ),
     "softmax inside": (layered(lambda b, x: b.op("Relu", b.op("LogSoftmax", conv(b, x), axis=1))), "LogSoftmax between layers"),
-    "batch reshaped away": (layered(lambda b, x: b.op("Reshape", x, b.const([2, 16], np.int64))), "batch"),
+    "batch reshaped away": (layered(lambda b, x: b.op("Reshape", x, b.const([2, 16], np.int64))), "batch is not"),
     "blocks that do not fit": (layered(lambda b, x: b.op("SpaceToDepth", x, blocksize=3)), "blocks of 3"),
-    "batch transposed": (layered(lambda b, x: b.op("Transpose", x, perm=[1, 0, 2, 3])), "moves the batch"),
+    "batch transposed": (layered(lambda b, x: b.op("Transpose", x, perm=[1, 0, 2, 3])), "batch is not"),
+    "pool of a moved batch": (
+        layered(lambda b, x: b.op("MaxPool", b.op("Transpose", x, perm=[1, 0, 2, 3]), kernel_shape=[2, 2])),
+        r"MaxPool of \[2, 1, 4, 4\], whose batch",
+    ),
     "one-dimensional convolution": (layered(lambda b, x: b.op("Conv", x, b.weight(np.ones((2, 2, 3)))), 2, 8), "two-dimensional"),
     "training dropout": (layered(lambda b, x: b.op("Dropout", x, b.const(0.5), b.const(True, np.bool_))), "training"),
     "training batch norm": (

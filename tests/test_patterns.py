@@ -15,8 +15,11 @@ from brevitas import nn as qnn
 from qonnx_models import Builder, kinds
 from torch import Tensor, nn
 
+from edgeq import flow
+from edgeq.board import board
 from edgeq.engines.reference import ReferenceEngine
 from edgeq.errors import EdgeqError
+from edgeq.folding import Target
 from edgeq.frontend import views
 from edgeq.frontend.approximate import measure
 from edgeq.frontend.brevitas import export_module
@@ -25,6 +28,7 @@ from edgeq.frontend.execute import QonnxEngine
 from edgeq.frontend.load import load_model
 from edgeq.frontend.qonnx import given_inputs, import_model, import_qonnx
 from edgeq.graph import Graph
+from edgeq.ui import Ui
 from edgeq.verify import verify_module, verify_qonnx
 
 SCALES = (0.03125, 0.0437)
@@ -68,8 +72,8 @@ def softmax(b: Builder, x: str, largest: bool = True) -> str:
     return b.op("Div", e, b.op("ReduceSum", e, axis))
 
 
-def layer_norm(b: Builder, x: str, size: int, axis: int = -1, squared: str = "Pow", root: str = "Div") -> str:
-    axes = b.const([axis], np.int64)
+def layer_norm(b: Builder, x: str, size: int, axis: int | tuple[int, ...] = -1, squared: str = "Pow", root: str = "Div") -> str:
+    axes = b.const(np.atleast_1d(axis), np.int64)
     d = b.op("Sub", x, b.op("ReduceMean", x, axes))
     square = b.op("Pow", d, b.const(2.0)) if squared == "Pow" else b.op("Mul", d, d)
     lifted = b.op("Add", b.op("ReduceMean", square, axes), b.const(1e-5))
@@ -79,7 +83,7 @@ def layer_norm(b: Builder, x: str, size: int, axis: int = -1, squared: str = "Po
         y = b.op("Mul", d, b.op("Reciprocal", b.op("Sqrt", lifted)))
     else:
         y = b.op("Mul", d, b.op("Pow", lifted, b.const(-0.5)))
-    shape = (size, *(1,) * (-axis - 1))
+    shape = (size, *(1,) * (-np.max(axis) - 1))
     gamma, beta = np.linspace(0.5, 2, size).reshape(shape), np.linspace(-1, 1, size).reshape(shape)
     return b.op("Add", b.op("Mul", y, b.const(gamma)), b.const(beta))
 
@@ -198,17 +202,75 @@ def test_a_transformer_block(heads: int, scale: float) -> None:
     assert len(graph.meta["approximations"]) == 4
 
 
+def unbound(b: Builder, x: str, tokens: int, heads: int, d: int) -> list[str]:
+    """As timm: [3, N, heads, T, d], its parts gathered."""
+    x = b.op("Transpose", b.op("Reshape", x, b.const([1, tokens, 3, heads, d], np.int64)), perm=[2, 0, 3, 1, 4])
+    return [b.op("Gather", x, b.const(i, np.int64), axis=0) for i in range(3)]
+
+
+def split(b: Builder, x: str, tokens: int, heads: int, d: int) -> list[str]:
+    """The same, split and squeezed."""
+    x = b.op("Transpose", b.op("Reshape", x, b.const([1, tokens, 3, heads, d], np.int64)), perm=[2, 0, 3, 1, 4])
+    first = b.op("Split", x, b.const([1, 1, 1], np.int64), axis=0)
+    b.nodes[-1].output.extend([f"{first}_1", f"{first}_2"])
+    return [b.op("Squeeze", part, b.const([0], np.int64)) for part in b.nodes[-1].output[:3]]
+
+
+def chunked(b: Builder, x: str, tokens: int, heads: int, d: int) -> list[str]:
+    """Features in three, then heads."""
+    first = b.op("Split", x, axis=-1, num_outputs=3)
+    b.nodes[-1].output.extend([f"{first}_1", f"{first}_2"])
+    parts = (b.op("Reshape", part, b.const([1, tokens, heads, d], np.int64)) for part in b.nodes[-1].output[:3])
+    return [b.op("Transpose", part, perm=[0, 2, 1, 3]) for part in list(parts)]
+
+
+def sequence_first(b: Builder, x: str, tokens: int, heads: int, d: int) -> list[str]:
+    """As nn.MultiheadAttention: [T, N, 3*d], of which the batch of one is left out with the heads."""
+    x = b.op("Transpose", x, perm=[1, 0, 2])
+    x = b.op("Unsqueeze", b.op("Reshape", x, b.const([tokens, 1, 3, heads * d], np.int64)), b.const([0], np.int64))
+    x = b.op("Squeeze", b.op("Transpose", x, perm=[3, 1, 2, 0, 4]), b.const([3], np.int64))
+    parts = [b.op("Gather", x, b.const(i, np.int64), axis=0) for i in range(3)]
+    parts = [b.op("Reshape", part, b.const([tokens, heads, d], np.int64)) for part in parts]
+    return [b.op("Transpose", part, perm=[1, 0, 2]) for part in parts]
+
+
+@pytest.mark.parametrize("written", [unbound, split, chunked, sequence_first])
 @pytest.mark.parametrize("scale", (0.0625, 0.0437))
-def test_embedding_class_token_position_slice_and_mean(scale: float) -> None:
+def test_queries_keys_and_values_of_one_layer(written: Callable[..., list[str]], scale: float) -> None:
+    rng, tokens, heads, d = np.random.default_rng(0), 5, 2, 4
+    b = Builder(tokens, heads * d)
+    x = b.quant(linear(b, b.quant("x", scale, 8), heads * d, 3 * heads * d, rng), scale, 8)
+    q, k, v = written(b, x, tokens, heads, d)
+    moved = written is sequence_first
+    k = b.op("Transpose", k, perm=[0, 2, 1] if moved else [0, 1, 3, 2])
+    p = b.quant(b.op("Softmax", b.op("MatMul", b.op("Mul", q, b.const(d**-0.5)), k), axis=-1), 1 / 256, 8, signed=0)
+    y = b.op("Transpose", b.op("MatMul", p, v), perm=[1, 0, 2] if moved else [0, 2, 1, 3])
+    y = b.quant(b.op("Reshape", y, b.const([tokens, heads * d] if moved else [1, tokens, heads * d], np.int64)), scale, 8)
+    if moved:
+        weight, bias = rng.normal(size=(heads * d, 3)) * 0.3, np.round(rng.normal(size=3) * 8) / 8
+        y = b.op("Gemm", y, b.quant(b.const(weight), 0.0625, 4, narrow=1), b.const(bias))
+        y = b.op("Transpose", b.op("Reshape", y, b.const([tokens, 1, 3], np.int64)), perm=[1, 0, 2])
+    else:
+        y = linear(b, y, heads * d, 3, rng)
+    graph, error = checked(b.model(y), 1.0)
+    assert kinds(graph).count("SelectChannels") == 3
+    assert kinds(graph)[:-1].count("Rearrange") == 0
+    assert error < 0.05
+
+
+@pytest.mark.parametrize("front", [False, True])
+@pytest.mark.parametrize("scale", (0.0625, 0.0437))
+def test_embedding_class_token_position_slice_and_mean(scale: float, front: bool) -> None:
     rng, size = np.random.default_rng(0), 8
     b = Builder(3, 4, 6)
     kernel = b.quant(b.const(rng.normal(size=(size, 3, 2, 2)) * 0.3), 0.0625, 4, narrow=1)
     x = b.op("Conv", b.quant("x", scale, 8), kernel, kernel_shape=[2, 2], strides=[2, 2])
     x = b.op("Transpose", b.op("Reshape", x, b.const([1, size, 6], np.int64)), perm=[0, 2, 1])
-    x = b.op("Concat", b.quant(x, scale, 8), b.quant(b.const(rng.normal(size=(1, 1, size))), scale, 8), axis=1)
+    parts = [b.quant(x, scale, 8), b.quant(b.const(rng.normal(size=(1, 1, size))), scale, 8)]
+    x = b.op("Concat", *(parts[::-1] if front else parts), axis=1)
     x = b.quant(b.op("Add", x, b.quant(b.const(rng.normal(size=(1, 7, size))), scale, 8)), 2 * scale, 8)
     x = b.quant(normalized(b, x, size), scale, 8)
-    x = b.op("Slice", x, *(b.const([v], np.int64) for v in (0, 6, 1)))
+    x = b.op("Slice", x, *(b.const([v], np.int64) for v in ((1, 7, 1) if front else (0, 6, 1))))
     x = b.quant(b.op("ReduceMean", x, b.const([1], np.int64), keepdims=0), scale, 8)
     graph, _ = checked(b.model(b.op("MatMul", x, b.weight(rng.normal(size=(size, 3))))), 1.0)
     assert {"AppendTokens", "AddPosition", "SelectTokens", "GlobalAveragePool"} <= set(kinds(graph))
@@ -222,7 +284,19 @@ REFUSED: dict[str, tuple[Write, str]] = {
         lambda b, x: b.op("LayerNormalization", x, b.const(np.ones((5, 8))), b.const(np.zeros((5, 8))), axis=1),
         "over the axes from 1",
     ),
-    "class token first": (lambda b, x: b.op("Concat", b.const(np.zeros((1, 1, 8))), x, axis=1), "in front of others"),
+    "two sequences": (lambda b, x: b.op("Concat", x, x, axis=1), "two activations joined"),
+    "written over two axes": (lambda b, x: layer_norm(b, x, 8, axis=(-2, -1)), r"over the axes \[-2, -1\]"),
+    "q, k and v a head": (
+        lambda b, x: b.op("Gather", b.op("Reshape", x, b.const([1, 5, 2, 2, 2], np.int64)), b.const(0, np.int64), axis=3),
+        "lie apart",
+    ),
+    "sizes": (lambda b, x: b.op("Split", x, b.const([3, 3], np.int64), axis=2), r"Split of 8 into \[3, 3\]"),
+    "moved sum": (lambda b, x: b.op("Add", x, b.op("Transpose", x, perm=[1, 0, 2])), "are added"),
+    "batch as features": (
+        lambda b, x: b.op("MatMul", b.op("Transpose", x, perm=[2, 1, 0]), b.weight(np.ones((5, 2)))),
+        "does not match weights",
+    ),
+    "softmax over the batch": (lambda b, x: b.op("Softmax", b.op("Transpose", x, perm=[1, 0, 2]), axis=1), "over the batch"),
     "float class token": (lambda b, x: b.op("Concat", x, b.const(np.full((1, 1, 8), 0.1)), axis=1), "no integers of 16 bits"),
     "tokens apart": (lambda b, x: b.op("Gather", x, b.const([0, 2], np.int64), axis=1), "follow each other"),
     "steps": (lambda b, x: b.op("Slice", x, *(b.const([v], np.int64) for v in (0, 4, 1, 2))), "with steps"),
@@ -264,9 +338,6 @@ def test_orders_are_those_of_numpy() -> None:
 
 
 def test_export_tells_and_verify_compares(tmp_path: Path) -> None:
-    from edgeq import flow
-    from edgeq.ui import Ui
-
     b = Builder(5, 8)
     y = b.quant(normalized(b, b.quant("x", 0.0437, 8), 8), 0.03, 8)
     y = b.op("MatMul", y, b.weight(np.random.default_rng(0).normal(size=(8, 3))))
@@ -294,21 +365,20 @@ class Block(nn.Module):
         super().__init__()
         self.heads, self.size = heads, size // heads
         self.norms = nn.ModuleList(nn.LayerNorm(size) for _ in range(2))
-        self.query, self.key, self.value, self.out = (quant_linear(size, size) for _ in range(4))
+        self.qkv, self.out = quant_linear(size, 3 * size), quant_linear(size, size)
         self.up, self.down, self.gelu = quant_linear(size, 2 * size), quant_linear(2 * size, size), nn.GELU()
-        self.acts = nn.ModuleList(qnn.QuantIdentity(bit_width=8) for _ in range(9))
+        self.acts = nn.ModuleList(qnn.QuantIdentity(bit_width=8) for _ in range(7))
         self.stream = qnn.QuantIdentity(bit_width=8)
 
     def forward(self, x: Tensor) -> Tensor:
         n, tokens, size = x.shape
         a, stream = self.acts, self.stream
-        y = a[0](self.norms[0](x))
-        layers = zip((a[1], a[2], a[3]), (self.query, self.key, self.value), strict=True)
-        q, k, v = (act(layer(y)).reshape(n, tokens, self.heads, self.size).transpose(1, 2) for act, layer in layers)
-        p = a[4]((q @ k.transpose(-2, -1) * self.size**-0.5).softmax(-1))
-        y = self.out(a[5]((p @ v).transpose(1, 2).reshape(n, tokens, size)))
+        qkv = a[1](self.qkv(a[0](self.norms[0](x)))).reshape(n, tokens, 3, self.heads, self.size)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        p = a[2]((q @ k.transpose(-2, -1) * self.size**-0.5).softmax(-1))
+        y = self.out(a[3]((p @ v).transpose(1, 2).reshape(n, tokens, size)))
         x = stream(x + stream(y))
-        y = self.down(a[8](self.gelu(a[7](self.up(a[6](self.norms[1](x)))))))
+        y = self.down(a[6](self.gelu(a[5](self.up(a[4](self.norms[1](x)))))))
         return stream(x + stream(y))
 
 
@@ -324,20 +394,24 @@ class Transformer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.patches(self.first(x)).flatten(2).transpose(1, 2)
         token = self.embed(self.token).expand(len(x), -1, -1)
-        x = torch.cat([self.embed(x), token], 1) + self.embed(self.position)
-        return self.head(self.last(self.norm(self.block(self.block.stream(x))[:, -1])))
+        x = torch.cat([token, self.embed(x)], 1) + self.embed(self.position)
+        return self.head(self.last(self.norm(self.block(self.block.stream(x))[:, 0])))
 
 
 def quant_linear(ins: int, outs: int) -> nn.Module:
     return qnn.QuantLinear(ins, outs, bias=True, weight_bit_width=4)
 
 
+def settled(module: nn.Module, *shape: int) -> nn.Module:
+    """In evaluation, with the scales that its quantizers find on random inputs."""
+    for _ in range(3):
+        module(torch.randn(8, *shape))
+    return module.eval()
+
+
 def test_a_vision_transformer_of_brevitas(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    module = Transformer()
-    for _ in range(3):
-        module(torch.randn(8, 3, 4, 4))
-    module.eval()
+    module = settled(Transformer(), 3, 4, 4)
     export_module(module, (1, 3, 4, 4), tmp_path / "model.onnx")
     graph, exact = import_model(load_model(tmp_path / "model.onnx"))
     codes, floats = given_inputs(graph, np.random.default_rng(0).normal(size=(12, 3, 4, 4)))
@@ -347,3 +421,45 @@ def test_a_vision_transformer_of_brevitas(tmp_path: Path) -> None:
     assert found["mismatches"] == 0, found
     assert 0 < found["not_compared"] < found["values"]
     assert sorted(entry["operator"] for entry in graph.meta["approximations"]) == [*["LayerNorm"] * 3, "ShiftGELU", "Shiftmax"]
+
+
+def test_a_vision_transformer_on_every_engine(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    export_module(settled(Transformer(), 3, 4, 4), (1, 3, 4, 4), tmp_path / "model.onnx")
+    quiet = Ui(True)
+    exported = flow.export(
+        str(tmp_path / "model.onnx"), tmp_path / "e", weights=None, input_shape=None, input_type=None, samples=8, seed=0,
+        data=None, force=False, ui=quiet,
+    )  # fmt: skip
+    assert 0 < exported["network_error"]["rms"] < 0.1 * exported["network_error"]["reach"]
+    verified = flow.verify(tmp_path / "e", samples=None, seed=0, data=None, ui=quiet)["engines"]
+    assert verified.keys() == {"reference", "onnxruntime", "qonnx"}
+    flow.synth(tmp_path / "e", board("ultra96"), tmp_path / "b", target=Target(), estimate="model", force=False, ui=quiet)
+    built = flow.sim(tmp_path / "b", samples=None, seed=0, engine="both", stalls=1, trace=None, ui=quiet)["engines"]
+    assert built.keys() == {"hls", "rtl"}
+    assert {name: found["mismatches"] for name, found in (verified | built).items() if found["mismatches"]} == {}
+
+
+class Sequence(nn.Module):
+    """Brevitas' multi-head attention, with one layer for q, k and v."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = qnn.QuantIdentity(bit_width=8)
+        self.attention = qnn.QuantMultiheadAttention(8, 2, packed_in_proj=True, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        y: Tensor = self.attention(x, x, x)[0]
+        return y
+
+
+def test_multi_head_attention_of_brevitas(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = settled(Sequence(), 5, 8)
+    export_module(module, (1, 5, 8), tmp_path / "model.onnx")
+    graph, exact = import_model(load_model(tmp_path / "model.onnx"))
+    codes, floats = given_inputs(graph, np.random.default_rng(0).normal(size=(12, 5, 8)))
+    for found in (verify_qonnx(graph, QonnxEngine(exact), codes, floats), verify_module(graph, module, codes, floats)):
+        assert found.mismatches == 0, found
+        assert found.frames == 12

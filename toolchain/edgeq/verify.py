@@ -267,13 +267,15 @@ class Comparer:
             return made
         began = time.perf_counter()
         tensor = record["tensor"]
-        frame = self.values[tensor].shape[1:]
+        frame, shape = self.values[tensor].shape[1:], y.shape
+        if record.get("moved"):  # of one frame, whose batch is not the first dimension
+            y = y[None]
         if y[:1].size != int(np.prod(frame)):
             fix = "compare a graph with the model that it was made from"
             raise EdgeqError(f"{tensor} has frames of shape {frame}, the engine's are {y.shape[1:]}", where=source, fix=fix)
         found = views.to_tensor(y, order := record.get("order"), frame)
         made = self._quantizer(source, record, found) if record["quantizer"] else self._linear(source, record, found, bias)
-        made = views.to_source(made, order, y.shape[1:])
+        made = views.to_source(made, order, y.shape[1:]).reshape(shape)
         self.seconds += time.perf_counter() - began
         return made
 
@@ -413,10 +415,10 @@ def verify_module(graph: Graph, module: nn.Module, codes: np.ndarray, floats: np
     Activation quantizers are matched with the graph's in the order in which they run, layers with weights likewise. The module
     computes float functions as they are: what follows an approximation, up to the next of these, is not compared but replaced.
     """
-    from edgeq.frontend.brevitas import BATCH as size
-    from edgeq.frontend.brevitas import ModuleEngine
+    from edgeq.frontend.brevitas import BATCH, ModuleEngine
 
     engine = ModuleEngine(module)
+    size = 1 if any(record.get("moved") for record in graph.meta["real"].values()) else BATCH
     comparer = Comparer(graph, codes, floats, start)
     real, tail = graph.meta["real"], graph.meta["tail"]
     quantizers = graph.meta["quantizers"]

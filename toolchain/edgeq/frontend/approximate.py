@@ -53,6 +53,10 @@ class Substitute:
         self.nodes: list[onnx.NodeProto] = []
         self.stored: list[onnx.TensorProto] = []
         self.codes = ""
+        sym = call.sym()
+        self.x, self.batch = call.node.input[0], sym.batch
+        if self.batch != 0:
+            self.x = self.op("Reshape", self.x, self.const([1, *sym.shape], np.int64))
 
     def const(self, value: Any, dtype: Any = np.float32) -> str:
         name = f"{self.call.output}_c{len(self.stored)}"
@@ -80,6 +84,8 @@ class Substitute:
         return self.op("Reshape", x, self.const([0, *shape], np.int64))
 
     def finish(self) -> Substitute:
+        if self.batch != 0:
+            self.op("Reshape", self.nodes[-1].output[0], self.const(self.call.full(self.call.sym()), np.int64))
         self.nodes[-1].output[0] = self.call.output
         if self.codes == f"{self.call.output}_{len(self.nodes) - 1}":
             self.codes = self.call.output
@@ -97,17 +103,13 @@ def operand(call: Call, reach: int) -> tuple[Sym, Fraction]:
     return sym, Fraction(float(np.float32(float(sym.scales[0]))))
 
 
-def axis_of(call: Call, default: int) -> tuple[int, int]:
-    """(the axis, the rank) with the batch."""
-    rank = 1 + len(call.sym().shape)
-    axis = int(call.attribute("axis", default)) % rank
-    if axis == 0:
-        raise call.refuse(f"{call.node.op_type} over the batch")
-    return axis, rank
+def axis_of(call: Call, axis: int) -> tuple[int, int]:
+    """(the axis, the rank) with the batch first."""
+    return 1 + call.axis(call.sym(), axis), 1 + len(call.sym().shape)
 
 
 def softmax_axis(call: Call) -> tuple[int, int]:
-    return axis_of(call, -1 if call.opset >= 13 else 1)
+    return axis_of(call, call.attribute("axis", -1 if call.opset >= 13 else 1))
 
 
 def as_pixels(s: Substitute, x: str, shape: tuple[int, ...], axis: int) -> tuple[str, Callable[[str], str], int]:
@@ -131,7 +133,7 @@ def substitute_gelu(call: Call) -> Substitute:
         raise call.refuse(f"the form {form!r} of Gelu is unknown", "none or tanh")
     sym, scale = operand(call, (1 << 24 - GELU_BITS) + 1)
     s = Substitute(call, {"function": "Gelu", "form": form})
-    x, back, _ = as_pixels(s, call.node.input[0], sym.shape, len(sym.shape) if len(sym.shape) == 2 else 1)
+    x, back, _ = as_pixels(s, s.x, sym.shape, len(sym.shape) if len(sym.shape) == 2 else 1)
     point = min(max(math.ceil(GELU_SLOPE_BITS - math.log2(1.702 * scale)), 0), EXPONENT_BITS - MAX_SHIFT // 2)
     slope = round(1.702 * scale * (1 << point))
     if slope < 1:
@@ -150,7 +152,7 @@ def substitute_softmax(call: Call) -> Substitute:
     sym, scale = operand(call, MAX_REACH)
     s = Substitute(call, {"function": "Softmax"})
     perm = [*(a for a in range(rank) if a != axis), axis]
-    x, turned = s.moved(call.node.input[0], perm), tuple(sym.shape[p - 1] for p in perm[1:])
+    x, turned = s.moved(s.x, perm), tuple(sym.shape[p - 1] for p in perm[1:])
     if rank < 4:
         x = s.seen(x, (*(1,) * (4 - rank), *turned))
     op = softmax_operator(call, float(scale), sym.type.hi - sym.type.lo, turned[-1])
@@ -183,7 +185,10 @@ def softmax_operator(call: Call, scale: float, span: int, width: int) -> Shiftma
 
 def substitute_layer_norm(call: Call) -> Substitute:
     own = call.node.op_type == "Normalize"
-    axis, rank = axis_of(call, -1)
+    axes = call.attribute("axes", [0]) if own else [call.attribute("axis", -1)]
+    if len(axes) > 1:
+        raise call.refuse(f"a layer normalization over the axes {axes}", "over one axis")
+    axis, rank = axis_of(call, axes[0])
     if not own and axis != rank - 1:
         raise call.refuse(f"LayerNormalization over the axes from {axis} of {rank}", "over the last one")
     sym, scale = operand(call, MAX_REACH)
@@ -194,7 +199,7 @@ def substitute_layer_norm(call: Call) -> Substitute:
     while lift and op.squares(replace(kind, lo=kind.lo << lift, hi=kind.hi << lift)) >> 48:
         lift -= 1
     s = Substitute(call, {"function": "LayerNormalization", "epsilon": float(call.attribute("epsilon", 1e-5))})
-    x, back, others = as_pixels(s, call.node.input[0], sym.shape, axis)
+    x, back, others = as_pixels(s, s.x, sym.shape, axis)
     y = s.operator(op, x, scale / (1 << lift), 2.0 ** (NORM_SHIFT - EXPONENT_BITS))
     gamma, beta = (None if own else call.const(i) for i in (1, 2))
     for index, value in ((1, gamma), (2, beta)):

@@ -93,6 +93,7 @@ class Builder:
             "error": list(merge(error if error is not None else [lane.error(reach) for lane in lanes])),
             "quantizer": quantizer,
             "order": sym.order,
+            "moved": sym.batch != 0,
         }
         return replace(sym, lanes=merge(replace(x, error0=0.0, error1=0.0).rounded(reach) for x in lanes))
 

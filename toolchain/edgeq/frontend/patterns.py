@@ -2,7 +2,7 @@
 
 1. `Gelu`: whatever elementwise nodes, with an Erf or a Tanh among them, give GELU of one tensor; found by their values.
 2. `Softmax`: Exp over its ReduceSum, of x or of x less its ReduceMax.
-3. `Normalize`, a LayerNormalization over one axis without gamma and beta (`approximate.py` knows it; ONNX does not): x less its
+3. `Normalize`, a LayerNormalization over any axes without gamma and beta (`approximate.py` knows it; ONNX does not): x less its
    ReduceMean, over the root of its mean square plus a constant.
 
 Nothing is rewritten where an inner result is used elsewhere too, or where a constant is not one number.
@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from edgeq.frontend.load import to_array
 
@@ -51,12 +51,10 @@ class Patterns:
                 self.readers.setdefault(name, []).append(node)
         self.kept = {output.name for output in graph.output}
         self.stored = {t.name: t for t in graph.initializer}
-        self.added: list[onnx.TensorProto] = []
 
-    def rewritten(self) -> bool:
-        """Rewrite all that is found; True where anything was. The result is in `nodes` and `added`."""
-        before = list(self.nodes)
-        for node in before:
+    def rewrite(self) -> None:
+        """Rewrite all that is found, in `nodes`."""
+        for node in list(self.nodes):
             match node.op_type:
                 case "Erf" | "Tanh":
                     self._gelu(node)
@@ -64,7 +62,6 @@ class Patterns:
                     self._softmax(node)
                 case "Sqrt" | "Pow":
                     self._layer_norm(node)
-        return self.nodes != before
 
     # Looking
 
@@ -122,10 +119,6 @@ class Patterns:
             for name in node.input:
                 self.readers[name] = [r for r in self.readers.get(name, []) if id(r) not in gone] + [node]
         return True
-
-    def constant(self, array: np.ndarray, name: str) -> str:
-        self.added.append(numpy_helper.from_array(array, name))
-        return name
 
     def _gelu(self, node: onnx.NodeProto) -> None:
         """From its Erf or Tanh downwards: the first tensor that is GELU of one above it."""
@@ -220,7 +213,7 @@ class Patterns:
         differences = [self.made(name, "Sub") for name in dict.fromkeys((numerator, square.input[0]))]
         means = [self.made(d.input[1], "ReduceMean") if d is not None else None for d in differences]
         axes = self.axes(mean_square)
-        if not twice or axes is None or len(axes) != 1 or (exponent == 0.5 and root.input[0] != numerator):
+        if not twice or axes is None or (exponent == 0.5 and root.input[0] != numerator):
             return
         x = differences[0].input[0] if differences[0] is not None else ""
         for d, mean in zip(differences, means, strict=True):
@@ -228,5 +221,5 @@ class Patterns:
                 return
         unique = {id(n): n for n in (*means, *differences, square, mean_square, lifted, *inner, root) if n is not None}
         name = root.name or root.output[0]
-        made = helper.make_node("Normalize", [x], [root.output[0]], name=name, axis=axes[0], epsilon=epsilon)
+        made = helper.make_node("Normalize", [x], [root.output[0]], name=name, axes=axes, epsilon=epsilon)
         self.replace(list(unique.values()), [made])

@@ -83,7 +83,7 @@ class Importer:
         self.opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 13)
         self.stored = {t.name: t for t in self.proto.initializer}
         patterns = Patterns(self.proto, self.opset)
-        patterns.rewritten()
+        patterns.rewrite()
         self.nodes = patterns.nodes
         self.substitutes: dict[int, Substitute] = {}
         self.values: dict[str, Value] = {}
@@ -97,7 +97,7 @@ class Importer:
             raise EdgeqError(f"the model has {len(self.proto.output)} outputs: {names}", fix="export a model with one output")
         for node in self._ordered(self.proto.output[0].name):
             self.builder.where = f"{node.op_type} {(node.name or node.output[0])!r}"
-            self.values[node.output[0]] = self._evaluate(node)
+            self._evaluate(node)
         return self._finish(self.proto.output[0].name)
 
     def exact_model(self) -> onnx.ModelProto:
@@ -132,7 +132,7 @@ class Importer:
         made = SUBSTITUTES[node.op_type](call)
         self.stored |= {tensor.name: tensor for tensor in made.stored}
         for part in made.nodes:
-            self.values[part.output[0]] = self._evaluate(part)
+            self._evaluate(part)
         sym = self.values[made.codes]
         assert isinstance(sym, Sym)
         note(self.builder.graph, self.builder.where, made, sym)
@@ -227,7 +227,12 @@ class Importer:
             self.values[name] = Const(to_array(self.stored[name]))
         return self.values[name] if name else None
 
-    def _evaluate(self, node: onnx.NodeProto) -> Value:
+    def _evaluate(self, node: onnx.NodeProto) -> None:
+        """Find the values of what a node makes."""
+        made = self._made(node)
+        self.values.update(zip(node.output, made if isinstance(made, list) else [made], strict=False))
+
+    def _made(self, node: onnx.NodeProto) -> Value | list[Value]:
         where = self.builder.where
         domains = QUANTIZERS.get(node.op_type, ("", "ai.onnx"))
         if node.domain not in ("", "ai.onnx", *domains):
@@ -260,6 +265,8 @@ class Importer:
     def _finish(self, output: str) -> Graph:
         value, builder = self._value(output), self.builder
         builder.where = f"output {output!r}"
+        if isinstance(value, Sym) and value.batch != 0:
+            raise EdgeqError("the batch is not the output's first dimension", where=builder.where, fix="[N, ...]")
         if not isinstance(value, Sym) or value.is_input or value.tensor == INPUT:
             what = "no integer operator lies between input and output"
             raise EdgeqError(what, where=builder.where, fix="give a quantized model")

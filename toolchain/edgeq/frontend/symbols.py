@@ -62,7 +62,8 @@ class Sym:
 
     tensor: name in the integer graph, "" for the model's float input before its first quantizer. shape: without the
     batch. order: how its elements lie in the tensor (`views.py`). lanes: one per channel of the tensor, or one.
-    pads: zeros around it that wait for a convolution.
+    pads: zeros around it that wait for a convolution. batch: where it stands among the source's dimensions; None where an
+    exporter has left a batch of one out.
     """
 
     tensor: str
@@ -71,6 +72,7 @@ class Sym:
     shape: Shape
     order: Order = None
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    batch: int | None = 0
     cut: str = ""
     """The name of a Softmax that was left out behind this."""
     steps: tuple[tuple[Shape, Shape, Shape], ...] = field(default=())

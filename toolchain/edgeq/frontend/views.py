@@ -54,7 +54,9 @@ def shown(order: Order, shape: Shape) -> tuple[Shape, Shape]:
 
 
 def simple(view: Shape, perm: Shape) -> Order:
-    """The same order with neighbours that stay together merged; None where nothing moves."""
+    """The same order with neighbours that stay together merged, without ones; None where nothing moves."""
+    kept = [i for i, size in enumerate(view) if size > 1]
+    view, perm = tuple(view[i] for i in kept), tuple(kept.index(p) for p in perm if p in kept)
     runs: list[list[int]] = []
     for p in perm:
         if runs and runs[-1][-1] + 1 == p:
@@ -73,6 +75,23 @@ def transposed(order: Order, shape: Shape, perm: Shape) -> Order:
     view, before = shown(order, shape)
     groups = parts(tuple(view[p] for p in before), shape)
     return simple(view, tuple(before[k] for axis in perm for k in groups[axis]))
+
+
+def cut(order: Order, shape: Shape, tensor: Shape, axis: int, count: int) -> tuple[bool, Order] | None:
+    """Of `count` elements that follow each other along an axis: (True where they are channels of the tensor that follow each
+    other, False where pixels; their order). None where they lie apart."""
+    view, perm = shown(order, shape)
+    fine = common(view, (tensor[0], prod(tensor[1:])))
+    if fine is None:
+        return None
+    split = parts(fine, view)
+    numbers = tuple(k for p in perm for k in split[p])
+    own = tuple(numbers[k] for k in parts(tuple(fine[k] for k in numbers), shape)[axis])
+    channels = len(parts(fine, tensor[:1])[0])
+    first, last = (0, channels) if 0 in own and channels else (channels, len(fine))
+    if not own or own != tuple(range(first, first + len(own))) or own[-1] >= last:
+        return None
+    return last == channels, simple((*fine[:first], count, *(1 for _ in own[1:]), *fine[own[-1] + 1 :]), numbers)
 
 
 def fits(order: Order, shape: Shape) -> bool:

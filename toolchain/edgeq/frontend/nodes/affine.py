@@ -77,6 +77,8 @@ def sub(call: Call) -> Value:
 def sum_of(call: Call, sign: int) -> Sym:
     if isinstance(call.value(0), Sym) and isinstance(call.value(1), Sym):
         x, y = call.integers(0), call.integers(1)
+        if x.batch != y.batch:
+            raise call.refuse(f"tensors of shapes {call.full(x)} and {call.full(y)} are added", "equal shapes")
         return call.builder.record(call.builder.added(x, y, sign), call.output)
     first = 0 if isinstance(call.value(0), Sym) else 1
     if first == 0 or sign > 0:

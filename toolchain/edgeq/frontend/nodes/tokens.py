@@ -14,15 +14,17 @@ import numpy as np
 from edgeq.errors import EdgeqError
 from edgeq.frontend import views
 from edgeq.frontend.builder import shown
-from edgeq.frontend.exact import UNIT, Lane, common_divisor
+from edgeq.frontend.exact import UNIT, Lane, common_divisor, merge
 from edgeq.frontend.nodes.call import Call, handles
 from edgeq.frontend.symbols import Const, QConst, Sym, Value, per_channel, spread_over
 from edgeq.frontend.views import Order, Shape
+from edgeq.graph import Op
 from edgeq.ops.add import MAX_MULTIPLIER_BITS
 from edgeq.ops.add_position import AddPosition
 from edgeq.ops.append_tokens import AppendTokens
 from edgeq.ops.attention_scores import AttentionScores
 from edgeq.ops.attention_values import AttentionValues
+from edgeq.ops.select_channels import SelectChannels
 from edgeq.ops.select_tokens import SelectTokens
 
 
@@ -56,11 +58,11 @@ def activations(call: Call) -> Value:
     Either operator gives any such product; it is the one whose operands lie as they are wanted.
     """
     a, b = call.integers(0), call.integers(1)
-    if len(a.shape) not in (2, 3) or len(a.shape) != len(b.shape) or a.shape[:-2] != b.shape[:-2] or a.shape[-1] != b.shape[-2]:
-        full = [(call.batch, *s.shape) for s in (a, b)]
-        raise call.refuse(
-            f"a MatMul of two activations of shapes {full[0]} and {full[1]}", "[N, heads, T, d] by [N, heads, d, T]"
-        )
+    leading = a.batch == b.batch and a.batch in (*range(len(a.shape) - 1), None)
+    alike = len(a.shape) in (2, 3) and a.shape[:-2] == b.shape[:-2] and len(a.shape) == len(b.shape)
+    if not leading or not alike or a.shape[-1] != b.shape[-2]:
+        what = f"a MatMul of two activations of shapes {call.full(a)} and {call.full(b)}"
+        raise call.refuse(what, "[N, heads, T, d] by [N, heads, d, T]")
     heads, (m, k, n) = prod(a.shape[:-2]), (*a.shape[-2:], b.shape[-1])
     turned = (0, 2, 1)
     scores = ((heads * k, 1, m), views.transposed(None, (heads, k, m), turned)), ((heads * k, 1, n), None)
@@ -86,7 +88,7 @@ def activations(call: Call) -> Value:
     error = 1.01 * off * size
     if not lane.is_float32(k * prod(s.reach or 0 for s in operands)):
         error += 1.01 * (k + 6) * UNIT * size
-    made = Sym(tensor, kind, (lane,), (*a.shape[:-1], n), order)
+    made = Sym(tensor, kind, (lane,), (*a.shape[:-1], n), order, batch=a.batch)
     return call.builder.record(made, call.output, [error])
 
 
@@ -111,7 +113,7 @@ def position(call: Call, sym: Sym, value: Const | QConst | None, sign: int) -> S
     """sym + sign * a constant that differs from pixel to pixel; None where it does not."""
     if value is None or value.array.size == 1 or sym.is_input or len(sym.type.shape) != 3:
         return None
-    values = call.finite(value)
+    values = call.aligned(call.finite(value), sym)
     try:
         per_channel(values, sym)
         return None
@@ -124,51 +126,68 @@ def position(call: Call, sym: Sym, value: Const | QConst | None, sign: int) -> S
 
 
 def append(call: Call) -> Value:
-    """Concat of tokens [N, T, D] and constant ones behind them."""
-    if len(call.inputs) != 2 or not isinstance(call.value(0), Sym) or isinstance(call.value(1), Sym):
-        raise call.refuse("tokens in front of others, or two activations joined along their tokens", "constant tokens, put last")
-    sym, value = by_feature(call, call.integers(0)), call.const(1)
+    """Concat of tokens [N, T, D] and constant ones, behind them or in front."""
+    front = int(not isinstance(call.value(0), Sym))
+    if len(call.inputs) != 2 or isinstance(call.value(1 - front), Sym):
+        raise call.refuse("two activations joined along their tokens, or more", "tokens and constant ones")
+    sym, value = by_feature(call, call.integers(front)), call.const(1 - front)
     assert value is not None
     count, features = sym.shape
     if value.array.ndim != 3 or value.shape[0] not in (1, call.batch) or value.shape[2] != features:
-        raise call.refuse(f"a constant of shape {value.shape} behind tokens {(call.batch, *sym.shape)}", "[N, K, D]")
+        raise call.refuse(f"a constant of shape {value.shape} beside tokens {(call.batch, *sym.shape)}", "[N, K, D]")
     values = call.finite(value)
     if np.any(values != values[:1]):
         raise call.refuse("tokens that differ from frame to frame", "the same for all")
     sym, codes = in_units(call, sym, values[0].T)
-    tensor, kind = call.builder.emit(AppendTokens(codes), sym.tensor)
+    tensor, kind = call.builder.emit(AppendTokens(codes, front), sym.tensor)
     made = placed(replace(sym, tensor=tensor, type=kind), (count + codes.shape[1], features))
     return call.builder.record(made, call.output)
 
 
-# Some of the tokens
+# Some of the tokens, or of the features
 
 
 def selected(call: Call, axis: int, start: int, count: int) -> Sym:
-    """The tokens start to start + count - 1 of [N, T, D], recorded."""
-    sym = call.integers()
-    if len(sym.shape) != 2 or axis % (1 + len(sym.shape)) != 1 or not 0 <= start < start + count <= sym.shape[0]:
-        full = (call.batch, *sym.shape)
-        raise call.refuse(
-            f"{call.node.op_type} of {count} from {start} along axis {axis} of {full}", "tokens of [N, T, D], axis 1"
-        )
-    sym = by_feature(call, sym)
-    tensor, kind = call.builder.emit(SelectTokens(start, count), sym.tensor)
-    return placed(replace(sym, tensor=tensor, type=kind), (count, sym.shape[1]))
+    """The elements start to start + count - 1 along an axis of the source."""
+    sym, at = call.integers(), call.axis(call.sym(), axis)
+    size = sym.shape[at]
+    if count < 1:
+        raise call.refuse(f"{call.node.op_type} of nothing", "one element or more")
+    if count == size:
+        return sym
+    found = views.cut(sym.order, sym.shape, sym.type.shape, at, count)
+    if found is None and len(sym.shape) == 2:
+        sym = by_feature(call, sym)
+        found = views.cut(sym.order, sym.shape, sym.type.shape, at, count)
+    if found is None:
+        what = f"{call.node.op_type} along axis {axis} of {call.full(sym)}, whose elements lie apart in {sym.type}"
+        raise call.refuse(what, "whole tokens, or q, k and v as the outermost of the features: [N, T, 3, heads, d]")
+    channels, order = found
+    lanes = sym.lanes
+    if channels:
+        inner = sym.type.channels // size
+        op: Op = SelectChannels(start * inner, count * inner)
+        lanes = merge(lanes[start * inner : (start + count) * inner]) if len(lanes) > 1 else lanes
+    else:
+        inner = sym.type.pixels // size
+        op = SelectTokens(start * inner, count * inner)
+    tensor, kind = call.builder.emit(op, sym.tensor)
+    shape = (*sym.shape[:at], count, *sym.shape[at + 1 :])
+    return replace(sym, tensor=tensor, type=kind, lanes=lanes, shape=shape, order=order)
 
 
 @handles("Gather")
 def gather(call: Call) -> Value:
     indices = call.array(1)
-    axis = int(call.attribute("axis", 0))
     if indices is None or not np.issubdtype(indices.dtype, np.integer) or indices.ndim > 1 or indices.size == 0:
         raise call.refuse("Gather with such indices", "constant integers, one or a row")
-    size = (call.batch, *call.integers().shape)[axis % (1 + len(call.sym().shape))]
-    rows = [int(v) % size for v in indices.ravel()]
+    full = call.full(call.integers())
+    axis = int(call.attribute("axis", 0)) % len(full)
+    rows = [int(v) % full[axis] for v in indices.ravel()]
     if rows != list(range(rows[0], rows[0] + len(rows))):
-        raise call.refuse(f"Gather of the tokens {rows[:8]}", "tokens that follow each other")
-    sym = selected(call, axis, rows[0], len(rows))
-    return call.builder.record(sym if indices.ndim else call.builder.reshaped(sym, sym.shape[1:]), call.output)
+        raise call.refuse(f"Gather of the elements {rows[:8]}", "elements that follow each other")
+    sym = call.builder.record(selected(call, axis, rows[0], len(rows)), call.output)
+    return sym if indices.ndim else call.framed(sym, full[:axis] + full[axis + 1 :])
 
 
 @handles("Slice")
@@ -177,9 +196,22 @@ def take(call: Call) -> Value:
     axes, steps = call.integers_of(3, "axes"), call.integers_of(4, "steps")
     if starts is None or ends is None or len(starts) != 1 or len(ends) != 1 or (steps or [1]) != [1]:
         raise call.refuse("Slice of several axes, or with steps", "one axis, step 1")
-    axis = (axes or [0])[0]
-    size = (call.batch, *call.integers().shape)[axis % (1 + len(call.sym().shape))]
-    start, end = (min(max(v + size if v < 0 else v, 0), size) for v in (starts[0], ends[0]))
-    if (start, end) == (0, size):
+    full = call.full(call.integers())
+    axis = (axes or [0])[0] % len(full)
+    start, end = (min(max(v + full[axis] if v < 0 else v, 0), full[axis]) for v in (starts[0], ends[0]))
+    if (start, end) == (0, full[axis]):
         return call.sym()
     return call.builder.record(selected(call, axis, start, end - start), call.output)
+
+
+@handles("Split")
+def split(call: Call) -> list[Value]:
+    full = call.full(call.integers())
+    axis, count = int(call.attribute("axis", 0)) % len(full), len(call.node.output)
+    each = -(-full[axis] // count)
+    sizes = call.integers_of(1, "split") or [each] * (count - 1) + [full[axis] - each * (count - 1)]
+    if len(sizes) != count or sum(sizes) != full[axis]:
+        raise call.refuse(f"Split of {full[axis]} into {sizes}", "constant sizes, one an output")
+    starts = np.cumsum([0, *sizes])
+    parts = zip(call.node.output, starts.tolist(), sizes, strict=False)
+    return [call.builder.record(selected(call, axis, start, size), name) for name, start, size in parts]
