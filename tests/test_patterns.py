@@ -258,6 +258,33 @@ def test_queries_keys_and_values_of_one_layer(written: Callable[..., list[str]],
     assert error < 0.05
 
 
+@pytest.mark.parametrize("scale", (0.0625, 0.0437))
+def test_operators_on_a_moved_batch(scale: float) -> None:
+    """[T, N, D]; rows of tokens, by -1, and back."""
+    rng, tokens, size = np.random.default_rng(0), 5, 8
+    b = Builder(tokens, size)
+    x = b.op("Transpose", b.quant("x", scale, 8), perm=[1, 0, 2])
+    x = b.op("Add", x, b.quant(b.const(rng.normal(size=(tokens, 1, size))), scale, 8))
+    x = b.quant(normalized(b, b.quant(x, 2 * scale, 8), size), scale, 8)
+    x = b.op("Mul", b.quant(b.op("Gelu", x), scale, 8), b.const(np.linspace(0.5, 1, size)))
+    x = b.op("Relu", b.op("Reshape", b.quant(x, scale, 8), b.const([-1, size], np.int64)))
+    x = b.op("Gather", b.op("Reshape", x, b.const([1, tokens, size], np.int64)), b.const(-1, np.int64), axis=1)
+    graph, error = checked(b.model(b.op("MatMul", x, b.weight(rng.normal(size=(size, 3))))), 1.0)
+    assert {"AddPosition", "LayerNorm", "ShiftGELU", "SelectTokens"} <= set(kinds(graph))
+    assert error < 0.2
+
+
+def test_a_batch_of_several_frames_stays_first() -> None:
+    for write, message in (
+        (lambda b, x: b.op("Transpose", x, perm=[1, 0, 2]), "moves the batch"),
+        (lambda b, x: b.op("Reshape", x, b.const([-1, 8], np.int64)), "does not keep the batch of 3"),
+    ):
+        b = Builder(5, 8)
+        y = b.quant(write(b, b.quant("x", 0.0437, 8)), 0.05, 8)  # type: ignore[no-untyped-call]
+        with pytest.raises(EdgeqError, match=message):
+            import_qonnx(b.model(y, batch=3))
+
+
 @pytest.mark.parametrize("front", [False, True])
 @pytest.mark.parametrize("scale", (0.0625, 0.0437))
 def test_embedding_class_token_position_slice_and_mean(scale: float, front: bool) -> None:
@@ -298,6 +325,7 @@ REFUSED: dict[str, tuple[Write, str]] = {
     ),
     "softmax over the batch": (lambda b, x: b.op("Softmax", b.op("Transpose", x, perm=[1, 0, 2]), axis=1), "over the batch"),
     "float class token": (lambda b, x: b.op("Concat", x, b.const(np.full((1, 1, 8), 0.1)), axis=1), "no integers of 16 bits"),
+    "no such token": (lambda b, x: b.op("Gather", x, b.const(5, np.int64), axis=1), "of 5 that follow"),
     "tokens apart": (lambda b, x: b.op("Gather", x, b.const([0, 2], np.int64), axis=1), "follow each other"),
     "steps": (lambda b, x: b.op("Slice", x, *(b.const([v], np.int64) for v in (0, 4, 1, 2))), "with steps"),
 }

@@ -8,6 +8,7 @@ import numpy as np
 import parity
 import pytest
 
+from edgeq.beats import fitted
 from edgeq.engines.reference import ReferenceEngine
 from edgeq.errors import EdgeqError
 from edgeq.graph import Graph, IntType, Node, Op
@@ -105,17 +106,19 @@ def test_in_other_units() -> None:
                 kind(constants).rescaled(exponent)
 
 
-def test_a_class_token_with_its_position_goes_in_and_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize("narrow", [False, True])
+@pytest.mark.parametrize("front", [0, 1])
+def test_a_class_token_with_its_position_goes_in_and_out(front: int, narrow: bool, tmp_path: Path) -> None:
     """More positions than LUT ROMs hold, the tokens in block RAM; what is selected at the end is what a frame had there."""
     rng = np.random.default_rng(0)
     x = IntType((3, 7, 11), -128, 127)
     nodes = [
-        Node("append", AppendTokens(rng.integers(-90, 90, (3, 70))), ("x",), "tokens"),
+        Node("append", AppendTokens(rng.integers(-90, 90, (3, 70)), front), ("x",), "tokens"),
         Node("add", AddPosition(rng.integers(-1000, 1000, (3, 147))), ("tokens",), "placed"),
         Node("select", SelectTokens(75, 72, 8), ("placed",), "y"),
     ]
     graph = Graph("x", x, nodes, "y")
     data = x.random(rng, 5)
     y = ReferenceEngine(graph).run(data)
-    folds = {node.name: node.op.folds(x)[0] for node in nodes}
-    assert parity.check_verilog(graph, folds, data, y, tmp_path) == 147
+    folds = {node.name: (node.op.narrow_folds if narrow else node.op.folds)(x)[0] for node in nodes}
+    assert parity.check_verilog(*fitted(graph, folds), data, y, tmp_path) == (3 * 147 if narrow else 147)

@@ -393,12 +393,17 @@ def verify_qonnx(graph: Graph, engine: QonnxEngine, codes: np.ndarray, floats: n
             comparer.compare(name, tail, y)
         return y
 
-    size = engine.batch
+    size = frames_at_once(graph, engine.batch)
     for at in range(0, len(codes), size):
         comparer.begin(at, size)
         engine.run(floats[at : at + size], feed)
     require_all(graph, seen)
     return comparer.result(began)
+
+
+def frames_at_once(graph: Graph, most: int) -> int:
+    """Frames that a float engine takes at once: one, where the source has moved its batch of one."""
+    return 1 if any(record.get("moved") for record in graph.meta["real"].values()) else most
 
 
 def require_all(graph: Graph, seen: set[str]) -> None:
@@ -418,7 +423,7 @@ def verify_module(graph: Graph, module: nn.Module, codes: np.ndarray, floats: np
     from edgeq.frontend.brevitas import BATCH, ModuleEngine
 
     engine = ModuleEngine(module)
-    size = 1 if any(record.get("moved") for record in graph.meta["real"].values()) else BATCH
+    size = frames_at_once(graph, BATCH)
     comparer = Comparer(graph, codes, floats, start)
     real, tail = graph.meta["real"], graph.meta["tail"]
     quantizers = graph.meta["quantizers"]

@@ -70,8 +70,10 @@ class QonnxEngine:
         """True where a node of a file for one frame has the batch elsewhere than first: no other number of frames would do."""
         if node.op_type == "Transpose":
             return node.attribute[0].ints[:1] != [0] if node.attribute else True
-        target = self._constants.get(node.input[1]) if node.op_type == "Reshape" else None
-        return target is not None and target[0] > 1
+        operand = self._constants.get(node.input[1]) if len(node.input) > 1 else None
+        if operand is None:
+            return False
+        return (node.op_type == "Reshape" and operand[0] > 1) or (node.op_type in ("Squeeze", "Unsqueeze") and 0 in operand)
 
     def _add(self, node: onnx.NodeProto) -> None:
         call = self._quantizer(node) if node.op_type in QUANTIZERS else self._standard(node)

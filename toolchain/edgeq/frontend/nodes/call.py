@@ -17,7 +17,7 @@ from edgeq.frontend.symbols import Const, QConst, Sym, Value, per_channel
 
 NO_PADS = (0, 0, 0, 0)
 ANYWHERE = {
-    "Add", "BipolarQuant", "Cast", "Clip", "Div", "Flatten", "Gather", "Gelu", "Gemm", "Identity", "IntQuant",
+    "Add", "BipolarQuant", "Cast", "Clip", "Div", "Flatten", "Gather", "Gelu", "Gemm", "IntQuant",
     "LayerNormalization", "MatMul", "Mul", "Neg", "Normalize", "Quant", "Relu", "Reshape", "Shape", "Slice",
     "Softmax", "Split", "Squeeze", "Sub", "Sum", "Transpose", "Unsqueeze",
 }  # fmt: skip

@@ -183,9 +183,9 @@ def gather(call: Call) -> Value:
         raise call.refuse("Gather with such indices", "constant integers, one or a row")
     full = call.full(call.integers())
     axis = int(call.attribute("axis", 0)) % len(full)
-    rows = [int(v) % full[axis] for v in indices.ravel()]
-    if rows != list(range(rows[0], rows[0] + len(rows))):
-        raise call.refuse(f"Gather of the elements {rows[:8]}", "elements that follow each other")
+    rows = [int(v) + (full[axis] if v < 0 else 0) for v in indices.ravel()]
+    if rows != list(range(rows[0], rows[0] + len(rows))) or rows[0] < 0 or rows[-1] >= full[axis]:
+        raise call.refuse(f"Gather of the elements {rows[:8]}", f"elements of {full[axis]} that follow each other")
     sym = call.builder.record(selected(call, axis, rows[0], len(rows)), call.output)
     return sym if indices.ndim else call.framed(sym, full[:axis] + full[axis + 1 :])
 
