@@ -319,6 +319,10 @@ REFUSED: dict[str, tuple[Write, str]] = {
     ),
     "sizes": (lambda b, x: b.op("Split", x, b.const([3, 3], np.int64), axis=2), r"Split of 8 into \[3, 3\]"),
     "moved sum": (lambda b, x: b.op("Add", x, b.op("Transpose", x, perm=[1, 0, 2])), "are added"),
+    "batch of a constant": (
+        lambda b, x: b.op("Add", b.op("Transpose", x, perm=[1, 0, 2]), b.const(np.ones((5, 8)))),
+        r"not broadcast over \[5, 1, 8\]",
+    ),
     "batch as features": (
         lambda b, x: b.op("MatMul", b.op("Transpose", x, perm=[2, 1, 0]), b.weight(np.ones((5, 2)))),
         "does not match weights",
@@ -363,6 +367,23 @@ def test_orders_are_those_of_numpy() -> None:
             x, seen = x.reshape(1, *merged), merged
             assert np.array_equal(views.to_source(tensor, order, seen), x)
             assert np.array_equal(views.to_tensor(x, order, shape), tensor)
+            part_of_it(rng, tensor, order, seen, x)
+
+
+def part_of_it(rng: np.random.Generator, tensor: np.ndarray, order: views.Order, seen: Any, x: np.ndarray) -> None:
+    """What `cut` says of some elements of x along an axis."""
+    axis = int(rng.integers(len(seen)))
+    count = int(rng.integers(1, seen[axis] + 1))
+    start = int(rng.integers(0, seen[axis] - count + 1))
+    shape = tensor.shape[1:]
+    if (found := views.cut(order, seen, shape, axis, count)) is None:
+        return
+    flat = tensor.reshape(1, shape[0], -1)
+    at = 1 if found[0] else 2
+    inner = flat.shape[at] // seen[axis]
+    part = flat.take(range(start * inner, (start + count) * inner), axis=at)
+    wanted = x.take(range(start, start + count), axis=1 + axis)
+    assert np.array_equal(views.to_source(part, found[1], wanted.shape[1:]), wanted)
 
 
 def test_export_tells_and_verify_compares(tmp_path: Path) -> None:

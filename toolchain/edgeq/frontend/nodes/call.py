@@ -97,11 +97,13 @@ class Call:
 
     def aligned(self, values: np.ndarray, sym: Sym) -> np.ndarray:
         """A constant that broadcasts over the source's shape, to broadcast over (1, *sym.shape)."""
-        behind = len(sym.shape) - (sym.batch or 0)
-        if not sym.batch or values.ndim <= behind or values.shape[-behind - 1] != 1:
+        full = self.full(sym)
+        if sym.batch == 0:
             return values
-        front = values.shape[: -behind - 1]
-        return values.reshape((1,) * (sym.batch - len(front) + 1) + front + values.shape[values.ndim - behind :])
+        dims = (1,) * (len(full) - values.ndim) + values.shape
+        if len(dims) > len(full) or any(d not in (1, f) for d, f in zip(dims, full, strict=True)):
+            raise self.refuse(f"a constant of shape {values.shape} does not broadcast over {full}", "one value, or one a channel")
+        return values.reshape(1, *(d for i, d in enumerate(dims) if i != sym.batch))
 
     def const(self, index: int) -> Const | QConst | None:
         """A constant input, None where it is left out."""
