@@ -32,9 +32,8 @@ def main(build: Path, wanted: int, seed: int, json_file: Path | None) -> None:
     """Prove every unrolled binary layer of BUILD (of `edgeq synth`), then refute mutants of them."""
     graph = hardware_passes(lower_onnx.load(build / flow.INTEGER_FILE))
     report = json.loads((build / flow.REPORT_FILE).read_text())
-    folds = {row["name"]: row["fold"] for row in report["operators"]}
     layers, rows = [], []
-    for built in layers_of(graph, folds, build / "rtl"):
+    for built in layers_of(graph, report["operators"], build / "rtl"):
         start = time.perf_counter()
         read = netlist.read(build / "rtl" / f"{built.module}.sv", built.module)
         between = time.perf_counter()

@@ -62,10 +62,11 @@ module eq_attention_values #(
   localparam int unsigned Lanes = Narrow ? Pe : Heads * Pe;
   localparam bit Binary = In0Kind == 2 && In1Kind == 2;
   localparam int unsigned AccBits = OutBits + (OutKind == 1 ? 0 : 1);
-  // From the last cycle of a query to its push; cycles from one credit to the next.
+  // From the last cycle of a query to its push; cycles from one credit to the next, and those in which it is given out in parts.
   localparam int unsigned Latency = 3;
   localparam int unsigned Steps = Keys * Slices;
-  localparam int unsigned FifoDepth = 1 + (Latency + Steps) / Steps;
+  localparam int unsigned PartSteps = Narrow ? Slices + 2 : 0;
+  localparam int unsigned FifoDepth = 1 + (Latency + PartSteps + Steps) / Steps;
 
   if (HeadChannels % Pe != 0) begin : gen_bad
     $fatal(1, "eq_attention_values: Pe %0d does not divide the %0d channels of a head", Pe, HeadChannels);

@@ -130,6 +130,11 @@ def verify(folder: Path, as_json: bool, **options: Any) -> None:
     show_default=True,
     help="Share sums between its channels: fewer LUTs, but `prove` may leave large layers open.",
 )
+@click.option(
+    "--narrow/--no-narrow",
+    default=None,
+    help="Beats of the streams carry some channels of a pixel, not all (default: where the network does not fit else).",
+)
 @click.option("--max-depth", type=click.IntRange(1), help="Of that tree: less latency, more LUTs.")
 @click.option(
     "--max-lut-levels",

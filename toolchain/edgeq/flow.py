@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 
 from edgeq import fold_file, records, regression
+from edgeq.beats import fitted
 from edgeq.board import Board, board
 from edgeq.bottleneck import bottleneck
 from edgeq.engines.reference import ReferenceEngine
 from edgeq.errors import EdgeqError
 from edgeq.fold import MAX_LUT_LEVELS
-from edgeq.folding import Target, choose, ladders
+from edgeq.folding import Target, plan
 from edgeq.frontend import approximate, qonnx
 from edgeq.graph import Graph
 from edgeq.lower import onnx as lower_onnx
@@ -233,11 +234,12 @@ def synth(
         with ui.stage("choosing how parallel each operator is"):
             if folds_from:
                 target = replace(target, fixed=fold_file.read(folds_from, graph, target))
-            known = ladders(graph, board, target)
-            folds = choose(graph, board, target, known)
-            fold_file.write(graph, folds, known, made / FOLD_FILE)
+            chosen = plan(graph, board, target)
+            target, folds = chosen.target, chosen.folds
+            fold_file.write(graph, folds, chosen.known, made / FOLD_FILE)
         with ui.stage("writing Verilog"):
-            design = lower_rtl.lower(graph, folds, made / "rtl")
+            built, built_folds = fitted(graph, folds)
+            design = lower_rtl.lower(built, built_folds, made / "rtl")
             for instance in design.instances.values():
                 for name, text in instance.pictures.items():
                     (made / TREES).mkdir(exist_ok=True)
@@ -251,11 +253,11 @@ def synth(
             with ui.stage("writing the board design and its driver"):
                 lower_ecp5.lower(graph, folds, board, made)
         with ui.stage("estimating resources"):
-            result = report(graph, folds, board, design, made / "rtl", estimate)
+            result = report(built, built_folds, board, design, made / "rtl", estimate)
             if board.vivado:
                 cost, by = lower_board.shell_cost(graph, folds, board, made, estimate)
                 result["shell"] = {**cost.asdict(), "source": by}
-        refuse_over_budget(result, graph)
+        refuse_over_budget(result, built)
         refuse_below_rate(result, target.fps)
         if bitstream:
             with ui.stage("synthesis, place and route, bitstream"):
@@ -263,10 +265,10 @@ def synth(
             result["clock_mhz"] = placed["clock_mhz"]
             result["frames_per_second"] = placed["clock_mhz"] * 1e6 / result["cycles_per_frame"]
             refuse_below_rate(result, target.fps)
-        result["bottleneck"] = bottleneck(graph, folds, board, target, known)
+        result["bottleneck"] = bottleneck(graph, folds, board, target, chosen.known)
         typed = records.command(
             "synth", "EXPORT", board=board.name, fps=records.number(target.fps), fold=folds_from, no_mst=not target.mst,
-            no_share=not target.share, max_depth=target.max_depth,
+            no_share=not target.share, narrow=target.narrow, max_depth=target.max_depth,
             max_lut_levels=target.max_lut_levels if target.max_lut_levels != MAX_LUT_LEVELS else None,
             max_util=records.number(target.max_utilization), estimate=estimate if estimate != "auto" else None,
             bitstream=bitstream, o="BUILD",
@@ -408,7 +410,6 @@ def prove(build: Path, *, ui: Ui) -> dict[str, Any]:
             fix="a build of the same export for ultra96; tests show by SAT that the families' netlists are equal",
         )
     graph = hardware_passes(lower_onnx.load(build / INTEGER_FILE))
-    folds = {row["name"]: row["fold"] for row in report["operators"]}
 
     def row(built: proving.Built) -> dict[str, Any]:
         start = time.perf_counter()
@@ -417,7 +418,7 @@ def prove(build: Path, *, ui: Ui) -> dict[str, Any]:
         return {"name": built.name, **proof.asdict(), "seconds": time.perf_counter() - start}
 
     with ThreadPoolExecutor(cpu_count()) as pool:  # Yosys reads one layer while another is proved
-        rows = list(pool.map(row, proving.layers_of(graph, folds, build / "rtl")))
+        rows = list(pool.map(row, proving.layers_of(graph, report["operators"], build / "rtl")))
     if not rows:
         raise EdgeqError("no binary layer is unrolled", where=str(build), fix="nothing to prove: `edgeq sim` covers the rest")
     records.write(build, "prove", {"command": records.command("prove", "BUILD"), "layers": rows})

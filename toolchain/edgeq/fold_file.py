@@ -14,7 +14,7 @@ from edgeq.folding import Choice, Target
 from edgeq.graph import Graph
 
 MAX_BYTES = 1 << 24
-SHAPE = ("mode", "pe", "simd", "block", "digits", "beat")
+SHAPE = ("mode", "pe", "simd", "block", "digits", "beat", "narrow")
 SETTINGS = ("mst", "share", "max_lut_levels", "max_depth")
 _HEAD = """\
 # How parallel each operator is built, written by `edgeq synth`. Change it and give it back: edgeq synth ... --fold THIS_FILE
@@ -22,6 +22,7 @@ _HEAD = """\
 # mode "unrolled": weights as logic, a patch a cycle. "folded": pe output channels x simd terms a cycle. "tree": the same along
 # the spanning tree of a binary layer. "pixel": a pixel a cycle, no choice. beat: pixels a beat of the network's input.
 # block: the few words of weights of a folded layer lie in block RAM, not in LUTs. digits: shifters in place of multipliers.
+# narrow: beats of the streams carry simd channels of an input and pe of the output, not all.
 # mst, share, max_lut_levels, max_depth may be set as well, as the options of `edgeq synth`.
 """
 
@@ -58,7 +59,7 @@ def read(path: Path, graph: Graph, target: Target) -> dict[str, Fold]:
             raise EdgeqError("the network has no such operator", where=where, fix=f"one of: {', '.join(nodes)}")
         node = nodes[name]
         xs = [types[tensor] for tensor in node.inputs]
-        legal = [*node.op.legal_folds(*xs), *(node.op.input_folds(*xs) if [node] == readers else [])]
+        legal = [*node.op.legal_folds(*xs), *node.op.narrow_folds(*xs), *(node.op.input_folds(*xs) if [node] == readers else [])]
         found[name] = _fold(table, legal, target, where)
     return found
 
@@ -102,7 +103,7 @@ def _values(fold: Fold) -> dict[str, Any]:
         values |= {"pe": fold.pe, "simd": fold.simd}
     if fold.mode == "unrolled":
         values |= {key: value for key in SETTINGS if (value := getattr(fold, key)) is not None}
-    values |= {key: True for key in ("block", "digits") if getattr(fold, key)}
+    values |= {key: True for key in ("block", "digits", "narrow") if getattr(fold, key)}
     if fold.beat > 1:
         values["beat"] = fold.beat
     return values

@@ -29,6 +29,8 @@ class Target:
     fps: frames a second at the board's clock that the network has to reach, as cheaply as possible; None: the fastest that fits.
     max_utilization: share of each resource that the operators may take.  max_dsp: DSPs that they may take at most.
     fixed: folds already decided, by node, such as those of a fold file. mst, share, max_lut_levels, max_depth: of the others.
+    narrow: operators that can have narrow beats (`Fold.narrow`) have them; None: only where `plan` finds that the network does not
+    fit else.
     """
 
     fps: float | None = None
@@ -38,6 +40,7 @@ class Target:
     share: bool = True
     max_lut_levels: int = MAX_LUT_LEVELS
     max_depth: int | None = None
+    narrow: bool | None = None
     fixed: Mapping[str, Fold] = field(default_factory=dict)
 
 
@@ -48,6 +51,34 @@ class Choice:
     fold: Fold
     cycles: int
     cost: Cost
+
+
+class TooBigError(EdgeqError):
+    """No combination of folds fits the budget."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The folds of all nodes.  target: what was looked for.  known: ladders() of it, the folds among them."""
+
+    target: Target
+    known: dict[str, list[Choice]]
+    folds: dict[str, Fold]
+
+
+def plan(graph: Graph, board: Board, target: Target) -> Plan:
+    """The folds that `choose` finds; a network that does not fit with whole pixels in its beats gets narrow ones.
+
+    Raises EdgeqError as `choose` does.
+    """
+    tried = replace(target, narrow=bool(target.narrow))
+    known = ladders(graph, board, tried)
+    try:
+        return Plan(tried, known, choose(graph, board, tried, known))
+    except TooBigError:
+        if target.narrow is not None:
+            raise
+    return plan(graph, board, replace(target, narrow=True))
 
 
 def choose(
@@ -93,6 +124,7 @@ def forms(graph: Graph, node: Node, target: Target = Target()) -> list[Choice]:
         folds = [target.fixed[node.name]]
     else:
         every = node.op.input_folds(*xs) if [node] == readers else node.op.folds(*xs)
+        every = (target.narrow and node.op.narrow_folds(*xs)) or every
         folds = [
             replace(fold, mst=target.mst, share=target.share, max_lut_levels=target.max_lut_levels, max_depth=target.max_depth)
             for fold in every
@@ -164,14 +196,14 @@ def _too_slow(graph: Graph, known: Mapping[str, Sequence[Choice]], target: Targe
     )
 
 
-def _too_big(graph: Graph, known: Mapping[str, Sequence[Choice]], most: int, board: Board, limit: Cost, rate: str) -> EdgeqError:
+def _too_big(graph: Graph, known: Mapping[str, Sequence[Choice]], most: int, board: Board, limit: Cost, rate: str) -> TooBigError:
     fast = {name: [c for c in choices if c.cycles <= most] for name, choices in known.items()}
     picked = {name: min(choices, key=lambda c: _share(c.cost, board.budget)) for name, choices in fast.items()}
     total = sum((c.cost for c in picked.values()), Cost()).astuple()
     limits = limit.astuple()
     worst = max(range(len(RESOURCES)), key=lambda i: total[i] / limits[i] if limits[i] else float(total[i] > 0))
     layer = max(picked, key=lambda name: picked[name].cost.astuple()[worst])
-    return EdgeqError(
+    return TooBigError(
         f"{rate}the network needs {total[worst]:,.0f} {RESOURCES[worst]} of the {limits[worst]:,.0f} that it may use of "
         f"{board.title}; this operator alone needs {picked[layer].cost.astuple()[worst]:,.0f}",
         where=graph.source_of(layer),

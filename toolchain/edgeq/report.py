@@ -48,6 +48,7 @@ def report(graph: Graph, folds: dict[str, Fold], board: Board, design: Design, r
             "output": node.output,
             "shape": f"{shape(xs[0])} -> {shape(types[node.output])}",
             "fold": str(fold),
+            "instance": design.labels[node.name],
             "cycles": node.op.cycles(fold, *xs),
             **cost.asdict(),
             "source": source,

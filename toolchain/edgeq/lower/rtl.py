@@ -43,9 +43,11 @@ class Fifo:
 
 @dataclass(frozen=True)
 class Design:
-    """instances: by node, with the file names that were written.  fifos: those between operators.  network: their schedule."""
+    """instances: by node, with the file names that were written.  labels: their names in eq_top, by node.
+    fifos: those between operators.  network: their schedule."""
 
     instances: dict[str, RtlInstance]
+    labels: dict[str, str]
     fifos: tuple[Fifo, ...]
     network: Network
 
@@ -67,12 +69,14 @@ def lower(graph: Graph, folds: dict[str, Fold], out: Path, depths: Mapping[Edge,
     types = graph.check()
     out.mkdir(parents=True, exist_ok=True)
     instances = {}
-    for index, node in enumerate(graph.nodes):
-        label = f"u{index}_{_snake(node.op.kind())}"
+    labels = {node.name: f"u{index}_{_snake(node.op.kind())}" for index, node in enumerate(graph.nodes)}
+    for node in graph.nodes:
         xs = [types[name] for name in node.inputs]
-        instances[node.name] = _place(node.op.rtl(folds[node.name], *xs), label)
+        instances[node.name] = _place(node.op.rtl(folds[node.name], *xs), labels[node.name])
     network = Network(graph, folds)
-    top = _Top(graph, streams(graph, folds), instances, network.least_depths() if depths is None else depths, depths is None)
+    top = _Top(
+        graph, streams(graph, folds), instances, labels, network.least_depths() if depths is None else depths, depths is None
+    )
     used = {stem for instance in instances.values() for stem in instance.uses} | set(top.uses)
     names = [f"{stem}.sv" for stem in sorted(library(used))]
     for name in names:
@@ -86,7 +90,7 @@ def lower(graph: Graph, folds: dict[str, Fold], out: Path, depths: Mapping[Edge,
             (out / name).write_text(text)
     (out / f"{TOP}.sv").write_text(top.text())
     (out / FILE_LIST).write_text("".join(f"{name}\n" for name in [*names, f"{TOP}.sv"]))
-    return Design(instances, tuple(top.fifos), network)
+    return Design(instances, labels, tuple(top.fifos), network)
 
 
 def fifo(name: str, tensor: str, t: IntType, edge: Edge, needed: int, room: bool = True) -> Fifo:
@@ -126,7 +130,13 @@ class _Top:
     """Builds eq_top.sv: `text()`, the `fifos` in it and the library modules that it `uses` itself. Stream k carries tensor k."""
 
     def __init__(
-        self, graph: Graph, types: dict[str, IntType], instances: dict[str, RtlInstance], depths: Mapping[Edge, int], room: bool
+        self,
+        graph: Graph,
+        types: dict[str, IntType],
+        instances: dict[str, RtlInstance],
+        labels: dict[str, str],
+        depths: Mapping[Edge, int],
+        room: bool,
     ) -> None:
         """depths: words that the FIFOs need.  room: give them what their memories hold."""
         self.fifos: list[Fifo] = []
@@ -153,14 +163,14 @@ class _Top:
         self._lines += [f"  assign in_ready_o = {source}_ready;"]
         self._lines += [f"  assign out_valid_o = {sink}_valid;", f"  assign out_data_o = {sink}_data;"]
         self._lines += [f"  assign {sink}_ready = out_ready_i;"]
-        for index, node in enumerate(graph.nodes):
+        for node in graph.nodes:
             inputs = [taps[node.name, port] for port in range(len(node.inputs))]
             ports = _ports("in", inputs[0]) if len(inputs) == 1 else []
             for port, stream in enumerate(inputs if len(inputs) > 1 else []):
                 ports += _ports(f"in{port}", stream)
             ports += _ports("out", names[node.output])
             instance = instances[node.name]
-            self._instance(instance.module, f"u{index}_{_snake(node.op.kind())}", instance.params, ports)
+            self._instance(instance.module, labels[node.name], instance.params, ports)
 
     def text(self) -> str:
         widths = [_bits(t) - 1 for t in self._ends]

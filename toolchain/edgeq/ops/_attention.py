@@ -71,16 +71,17 @@ def integer_product(body: Body, x: str, x_view: Sequence[int], y: str, y_view: S
     return total
 
 
-def stages(query: bytes, queries: int, keys: int, slices: int, cycles: int, latency: int) -> tuple[Stage, Stage]:
+def stages(query: bytes, queries: int, keys: int, slices: int, cycles: int, latency: int, more: int = 0) -> tuple[Stage, Stage]:
     """The schedule of both: eq_token_store, and what reads it.
 
     query: the steps of one query but for READ_SECOND, of `cycles` each.  slices: cycles in which a token is stored.
+    more: cycles that a beat of the FIFO takes to leave it, beyond one.
     """
     store = Stage(bytes([READ | TAKE]) * (keys - 1) + bytes([READ | TAKE | EMIT]), depth=2, cycles=slices, port=1)
     walk = np.frombuffer(query * queries, np.uint8) | READ_SECOND
     walk[-1] |= TAKE_SECOND
     between = len(query) * cycles // sum(step & EMIT > 0 for step in query)
-    return store, Stage(walk.tobytes(), fifo_depth(between, latency), latency, cycles)
+    return store, Stage(walk.tobytes(), fifo_depth(between, latency + more), latency, cycles)
 
 
 def fifo_depth(cycles: int, latency: int) -> int:

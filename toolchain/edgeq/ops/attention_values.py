@@ -91,11 +91,16 @@ class AttentionValues(Op):
         p, v = xs
         slices = self._slices(fold, v)
         query = bytes([READ | TAKE]) * (v.pixels - 1) + bytes([READ | TAKE | EMIT])
-        store, work = _attention.stages(query, p.shape[1], v.pixels, slices, slices, LATENCY)
+        more = self._part_steps(fold, v)
+        store, work = _attention.stages(query, p.shape[1], v.pixels, slices, slices, LATENCY, more)
         if fold.narrow:
             store = _schedule.stored(v.pixels, slices, port=1, of=v.pixels)
             return store, work, Stage(_schedule.parts(slices) * p.shape[1], NARROW_OUTPUTS, 1)
         return store, work
+
+    def _part_steps(self, fold: Fold, v: IntType) -> int:
+        """PartSteps of eq_attention_values.sv."""
+        return self._slices(fold, v) + 2 if fold.narrow else 0
 
     def _slices(self, fold: Fold, v: IntType) -> int:
         """Cycles a beat of the map, in which a token is stored as well."""
@@ -116,7 +121,7 @@ class AttentionValues(Op):
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
         p, v = xs
         y, pe, slices = self.infer(p, v), self.pe(fold, v), self._slices(fold, v)
-        bits, depth = _rtl.value_bits(y), _attention.fifo_depth(v.pixels * slices, LATENCY)
+        bits, depth = _rtl.value_bits(y), _attention.fifo_depth(v.pixels * slices, LATENCY + self._part_steps(fold, v))
         many = pe if fold.narrow else self.heads * pe
         ring = Cost(ff=(v.channels - many) * bits + self.heads * p.width)
         if fold.narrow:  # the sums go round in shift registers of a LUT each

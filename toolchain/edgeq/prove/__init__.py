@@ -128,19 +128,20 @@ class Built:
     latency: int
 
 
-def layers_of(graph: Graph, folds: Mapping[str, str], rtl: Path) -> list[Built]:
+def layers_of(graph: Graph, operators: Sequence[Mapping[str, Any]], rtl: Path) -> list[Built]:
     """The unrolled binary layers of a network, each with the module that its Verilog in `rtl` instantiates for it.
 
-    graph: after the hardware passes. folds: report.json's, by node. Raises EdgeqError where a module is not found.
+    graph: after the hardware passes. operators: report.json's. Raises EdgeqError where a module is not found.
     """
+    rows = {row["name"]: row for row in operators}
     types, found = graph.types(), []
     top = (rtl / "eq_top.sv").read_text()
-    for index, node in enumerate(graph.nodes):
-        op, x = node.op, types[node.inputs[0]]
-        if folds.get(node.name) != "unrolled" or not isinstance(op, Mac) or not x.bipolar or np.any(np.abs(op.weight) != 1):
+    for node in graph.nodes:
+        op, x, row = node.op, types[node.inputs[0]], rows[node.name]
+        if row["fold"] != "unrolled" or not isinstance(op, Mac) or not x.bipolar or np.any(np.abs(op.weight) != 1):
             continue
         try:
-            (wrapper,) = re.findall(rf"^  (eq_unrolled_\w+) (?:#\([^;]*?\) )?u{index}_\w+ \($", top, re.MULTILINE)
+            (wrapper,) = re.findall(rf"^  (eq_unrolled_\w+) (?:#\([^;]*?\) )?{re.escape(row['instance'])} \($", top, re.MULTILINE)
             text = (rtl / f"{wrapper}.sv").read_text()
             (module,) = re.findall(r"^  (\w+) u_tree \($", text, re.MULTILINE)
             (latency,) = re.findall(r"\bvalid_q\[(\d+)-1\]", text)
