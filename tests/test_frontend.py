@@ -570,7 +570,7 @@ def conv(b: Builder, x: str, channels: int = 2, **attributes: object) -> str:
 
 
 REFUSED: dict[str, tuple[onnx.ModelProto, str]] = {
-    "unknown operator": (layered(lambda b, x: b.op("Gelu", x)), r"n1.*: the operator Gelu is not supported"),
+    "unknown operator": (layered(lambda b, x: b.op("Erf", x)), r"n1.*: the operator Erf is not supported"),
     "unknown domain": (layered(lambda b, x: b.op("Odd", x, domain="my.ops")), "my.ops.Odd is not supported"),
     "quantizer without a domain": (layered(lambda b, x: b.op("Quant", x, x, x, x)), "domain"),
     "scale zero": (layered(lambda b, x: b.quant(conv(b, x), 0.0, 4)), "the scale is 0.0"),
@@ -603,8 +603,8 @@ REFUSED: dict[str, tuple[onnx.ModelProto, str]] = {
         r"0\.30000001.*0\.69999998",
     ),
     "product of activations": (layered(lambda b, x: b.op("Mul", x, x)), "product of two activations"),
-    "matmul of activations": (layered(lambda b, x: b.op("MatMul", x, x)), "MatMul of two activations"),
-    "constant per pixel": (layered(lambda b, x: b.op("Add", x, b.const(RNG.normal(size=(1, 2, 4, 4))))), "varies over pixels"),
+    "matmul of activations": (layered(lambda b, x: b.op("MatMul", x, x), 4), "MatMul of two activations"),
+    "constant per pixel": (layered(lambda b, x: b.op("Mul", x, b.const(RNG.normal(size=(1, 2, 4, 4))))), "varies over pixels"),
     "constant that broadcasts out": (layered(lambda b, x: b.op("Add", x, b.const(np.ones((1, 5, 1, 1))))), "does not broadcast"),
     "division by zero": (layered(lambda b, x: b.op("Div", x, b.const(0.0))), "division by zero"),
     "infinite constant": (layered(lambda b, x: b.op("Mul", x, b.const(np.inf))), "NaN or infinity"),
@@ -626,10 +626,14 @@ REFUSED: dict[str, tuple[onnx.ModelProto, str]] = {
         layered(lambda b, x: b.op("MaxPool", b.op("Pad", x, b.const([0, 0, 1, 1] * 2, np.int64)), kernel_shape=[2, 2])),
         "follows a Pad",
     ),
-    "softmax inside": (layered(lambda b, x: b.op("Relu", b.op("Softmax", conv(b, x), axis=1))), "follows the softmax"),
-    "batch reshaped away": (layered(lambda b, x: b.op("Reshape", x, b.const([2, 16], np.int64))), "batch"),
+    "softmax inside": (layered(lambda b, x: b.op("Relu", b.op("LogSoftmax", conv(b, x), axis=1))), "LogSoftmax between layers"),
+    "batch reshaped away": (layered(lambda b, x: b.op("Reshape", x, b.const([2, 16], np.int64))), "batch is not"),
     "blocks that do not fit": (layered(lambda b, x: b.op("SpaceToDepth", x, blocksize=3)), "blocks of 3"),
-    "batch transposed": (layered(lambda b, x: b.op("Transpose", x, perm=[1, 0, 2, 3])), "moves the batch"),
+    "batch transposed": (layered(lambda b, x: b.op("Transpose", x, perm=[1, 0, 2, 3])), "batch is not"),
+    "pool of a moved batch": (
+        layered(lambda b, x: b.op("MaxPool", b.op("Transpose", x, perm=[1, 0, 2, 3]), kernel_shape=[2, 2])),
+        r"MaxPool of \[2, 1, 4, 4\], whose batch",
+    ),
     "one-dimensional convolution": (layered(lambda b, x: b.op("Conv", x, b.weight(np.ones((2, 2, 3)))), 2, 8), "two-dimensional"),
     "training dropout": (layered(lambda b, x: b.op("Dropout", x, b.const(0.5), b.const(True, np.bool_))), "training"),
     "training batch norm": (

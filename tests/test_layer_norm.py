@@ -153,6 +153,7 @@ def test_verilog_at_the_ends_and_its_rate(kind: IntType, fold: Fold, cycles: int
     x = kind.random(np.random.default_rng(0), 6)
     x[2, :1], x[3, 1:] = kind.lo, kind.hi
     x[4] = x[4, :1]  # no square is left
+    x[5] = kind.lo + np.arange(kind.pixels).reshape(kind.shape[1:]) % 8 + np.arange(kind.channels)[:, None, None] % 2  # half way
     y = op.reference(x)
     assert parity.check_verilog(graph, {"op": fold}, x, y, tmp_path) == kind.pixels * cycles
 

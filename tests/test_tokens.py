@@ -8,11 +8,13 @@ import numpy as np
 import parity
 import pytest
 
+from edgeq.beats import fitted
 from edgeq.engines.reference import ReferenceEngine
 from edgeq.errors import EdgeqError
 from edgeq.graph import Graph, IntType, Node, Op
 from edgeq.ops.add_position import AddPosition
 from edgeq.ops.append_tokens import AppendTokens
+from edgeq.ops.select_channels import SelectChannels
 from edgeq.ops.select_tokens import SelectTokens
 
 IMAGE = IntType((2, 2, 3), -8, 7)
@@ -36,10 +38,12 @@ def test_the_reference_is_what_lists_of_tokens_say(seed: int) -> None:
     start = int(rng.integers(0, h * w))
     count = int(rng.integers(1, h * w - start + 1))
     append, add, select = AppendTokens(tokens), AddPosition(position), SelectTokens(start, count)
-    appended, added, selected = (op.reference(x) for op in (append, add, select))
+    front = AppendTokens(tokens, 1)
+    appended, added, selected, fronted = (op.reference(x) for op in (append, add, select, front))
     for k in range(500):
         frame = pixels(x[k])
         assert pixels(appended[k]) == frame + tokens.T.tolist()
+        assert pixels(fronted[k]) == tokens.T.tolist() + frame
         moved = [[v + p for v, p in zip(a, b, strict=True)] for a, b in zip(frame, position.T.tolist(), strict=True)]
         assert pixels(added[k]) == moved
         assert pixels(selected[k]) == frame[start : start + count]
@@ -69,6 +73,7 @@ def test_ranges_and_steps_are_exact() -> None:
         (AppendTokens(np.zeros(2, np.int64)), IMAGE, "tokens of shape"),
         (AppendTokens(np.zeros((2, 1), np.int64)), IntType((2,), 0, 1), "tokens of shape"),
         (AppendTokens(np.full((2, 1), WIDE + 1)), IMAGE, "leaves 63 bits"),
+        (AppendTokens(np.zeros((2, 1), np.int64), 2), IMAGE, "front is 2"),
         (AddPosition(np.zeros((2, 5), np.int64)), IMAGE, r"positions of shape \(2, 5\)"),
         (AddPosition(np.zeros((2, 6), np.int64)), IntType((2,), 0, 1), "positions of shape"),
         (AddPosition(np.full((2, 6), WIDE)), IMAGE, "leaves 63 bits"),
@@ -78,6 +83,9 @@ def test_ranges_and_steps_are_exact() -> None:
         (SelectTokens(0, 4, 0), IMAGE, "pixels 0 to 3"),
         (SelectTokens(0, 4, 3), IMAGE, "4 pixels in 3 rows"),
         (SelectTokens(0, 1), IntType((4,), 0, 1), "pixels of"),
+        (SelectChannels(-1, 2), IMAGE, "channels -1 to 0"),
+        (SelectChannels(0, 0), IMAGE, "channels 0 to -1"),
+        (SelectChannels(1, 2), IMAGE, "channels 1 to 2"),
     ],
 )
 def test_what_is_not_legal_is_refused(op: Op, kind: IntType, message: str) -> None:
@@ -98,17 +106,19 @@ def test_in_other_units() -> None:
                 kind(constants).rescaled(exponent)
 
 
-def test_a_class_token_with_its_position_goes_in_and_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize("narrow", [False, True])
+@pytest.mark.parametrize("front", [0, 1])
+def test_a_class_token_with_its_position_goes_in_and_out(front: int, narrow: bool, tmp_path: Path) -> None:
     """More positions than LUT ROMs hold, the tokens in block RAM; what is selected at the end is what a frame had there."""
     rng = np.random.default_rng(0)
     x = IntType((3, 7, 11), -128, 127)
     nodes = [
-        Node("append", AppendTokens(rng.integers(-90, 90, (3, 70))), ("x",), "tokens"),
+        Node("append", AppendTokens(rng.integers(-90, 90, (3, 70)), front), ("x",), "tokens"),
         Node("add", AddPosition(rng.integers(-1000, 1000, (3, 147))), ("tokens",), "placed"),
         Node("select", SelectTokens(75, 72, 8), ("placed",), "y"),
     ]
     graph = Graph("x", x, nodes, "y")
     data = x.random(rng, 5)
     y = ReferenceEngine(graph).run(data)
-    folds = {node.name: node.op.folds(x)[0] for node in nodes}
-    assert parity.check_verilog(graph, folds, data, y, tmp_path) == 147
+    folds = {node.name: (node.op.narrow_folds if narrow else node.op.folds)(x)[0] for node in nodes}
+    assert parity.check_verilog(*fitted(graph, folds), data, y, tmp_path) == (3 * 147 if narrow else 147)

@@ -5,7 +5,7 @@
 
 namespace nnet {
 
-// The pixels of a frame, then constant ones, one a cycle.
+// The pixels of a frame, then constant ones, or these first; one a cycle.
 //
 // tokens: [n_tokens * channels], pixel by pixel.
 template <class data_T, class res_T, typename CONFIG_T, class tokens_T>
@@ -14,9 +14,10 @@ void eq_append_tokens(hls::stream<data_T> &data, hls::stream<res_T> &res, const 
 Pixels:
     for (int pixel = 0; pixel < CONFIG_T::n_pixels + CONFIG_T::n_tokens; pixel++) {
         #pragma HLS PIPELINE II=1
-        const int token = pixel - CONFIG_T::n_pixels;
+        const int token = CONFIG_T::front ? pixel : pixel - CONFIG_T::n_pixels;
+        const bool constant = token >= 0 && token < CONFIG_T::n_tokens;
         data_T in;
-        if (token < 0) {
+        if (!constant) {
             in = data.read();
         }
         res_T out;
@@ -24,10 +25,10 @@ Pixels:
     Channels:
         for (int c = 0; c < CONFIG_T::n_chan; c++) {
             #pragma HLS UNROLL
-            if (token < 0) {
-                out[c] = in[c];
-            } else {
+            if (constant) {
                 out[c] = tokens[token * CONFIG_T::n_chan + c];
+            } else {
+                out[c] = in[c];
             }
         }
         res.write(out);

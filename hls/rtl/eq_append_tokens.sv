@@ -1,10 +1,12 @@
-// The pixels of a frame, then constant ones from a ROM.
+// The pixels of a frame, then constant ones from a ROM; or these first, as soon as the first pixel is there.
 // Latency 2 cycles; an output pixel a cycle.
 module eq_append_tokens #(
   /// Pixels of an input frame.
   parameter int unsigned Pixels = 16,
-  /// Pixels behind them.
+  /// Constant pixels.
   parameter int unsigned Tokens = 1,
+  /// 1 where they come first.
+  parameter int unsigned Front = 0,
   /// Channels.
   parameter int unsigned Channels = 1,
   /// Bits of an input channel.
@@ -47,12 +49,12 @@ module eq_append_tokens #(
   logic [Channels*OutBits-1:0] pixel, pixel_q, token;
 
   assign last = count_q == (tokens_q ? CountBits'(Tokens - 1) : CountBits'(Pixels - 1));
-  assign step = credit && (in_valid_i || tokens_q);
+  assign step = credit && (in_valid_i || (tokens_q && Front == 0));
   assign in_ready_o = credit && !tokens_q;
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       count_q <= '0;
-      tokens_q <= 1'b0;
+      tokens_q <= Front != 0;
       valid_q <= 1'b0;
     end else begin
       valid_q <= step;

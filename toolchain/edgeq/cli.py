@@ -98,6 +98,7 @@ def export(source: str, out: Path, as_json: bool, **options: Any) -> None:
     for row in record["operators"]:
         table.add_row(*(Text(row[k]) for k in ("name", "op", "type")))
     stdout().print(table)
+    print_approximations(record)
 
 
 @cli.command()
@@ -434,8 +435,28 @@ def print_engines(result: dict[str, Any], title: str) -> None:
     for name, e in result["engines"].items():
         if e.get("first_difference"):
             console.print(Text(f"{name}: first difference {e['first_difference']}", style="bold red"))
+    for name, e in result["engines"].items():
+        if e.get("not_compared"):
+            console.print(
+                f"{name}: {e['not_compared']:,} values behind float functions that the graph approximates, not compared"
+            )
     for name, accuracy in result.get("accuracy", {}).items() if isinstance(result.get("accuracy"), dict) else ():
         console.print(f"accuracy {name}: {accuracy:.2%}")
+
+
+def print_approximations(record: dict[str, Any]) -> None:
+    """Float functions that integer operators stand for, and what that changes."""
+    rows = record.get("approximations", [])
+    if not rows:
+        return
+    table = Table("float function", "integer operator", "RMS error", "largest", "of values up to", "over", title="approximations")
+    for row in rows:
+        errors = (f"{row[key]:.2g}" for key in ("rms", "largest", "reach"))
+        table.add_row(Text(row["node"]), row["operator"], *errors, f"{row['over']}, {row['values']:,} values")
+    if whole := record["network_error"]:
+        errors = (f"{whole[key]:.2g}" for key in ("rms", "largest", "reach"))
+        table.add_row("the network's outputs", "", *errors, f"{whole['over']}, {whole['values']:,} values")
+    stdout().print(table)
 
 
 def print_proofs(result: dict[str, Any]) -> None:

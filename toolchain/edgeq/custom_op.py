@@ -80,9 +80,9 @@ class FixedLookup(CustomOp):
 class FixedOperator(CustomOp):
     """y = op(x_0 / scale_0, ...) * out_scale, where each x_i / scale_i is an integer tensor.
 
-    Inputs: the tensors x_i, float32 [N, C, H, W] or [N, F]; their scales, powers of two; the operator's arrays, int64, in the
-    order of its fields; out_scale, a power of two. Attributes: `operator`, one of `edgeq.operators.carried`, and its integer
-    fields.
+    Inputs: the tensors x_i, float32 [N, C, H, W] or [N, F]; their scales, positive; the operator's arrays, int64, in the order of
+    its fields; out_scale, positive. Where a scale is no power of two, float32 holds its multiples nearly: the nearest is meant.
+    Attributes: `operator`, one of `edgeq.operators.carried`, and its integer fields.
     """
 
     def get_nodeattr_types(self) -> dict[str, tuple[str, bool, Any]]:

@@ -27,7 +27,7 @@ from edgeq.engines.reference import ReferenceEngine
 from edgeq.errors import EdgeqError
 from edgeq.fold import MAX_LUT_LEVELS
 from edgeq.folding import Target, built, plan
-from edgeq.frontend import qonnx
+from edgeq.frontend import approximate, qonnx
 from edgeq.graph import Graph
 from edgeq.lower import onnx as lower_onnx
 from edgeq.pages import build as build_page
@@ -36,6 +36,8 @@ from edgeq.passes import hardware_passes
 from edgeq.ui import Ui
 
 QONNX_FILE = "model.qonnx.onnx"
+FLOAT_FILE = "model.float.onnx"
+"""The source as it was given, where the QONNX file has integer operators in place of its float functions."""
 INTEGER_FILE = "model.int.onnx"
 VECTORS_FILE = "vectors.npz"
 EXPORT_FILE = "export.json"
@@ -135,18 +137,26 @@ def export(
                     "--weights and --input-shape belong to a module", where=source, fix="give package.module:function"
                 )
             model = qonnx.load_model(Path(source))
-            (made / QONNX_FILE).write_bytes(model.SerializeToString(deterministic=True))
         with ui.stage("importing QONNX as integers"):
-            graph = qonnx.import_qonnx(model, input_type)
+            graph, exact = qonnx.import_model(model, input_type)
+            if exact is not model:
+                (made / FLOAT_FILE).write_bytes(model.SerializeToString(deterministic=True))
+            if exact is not model or not (made / QONNX_FILE).exists():
+                (made / QONNX_FILE).write_bytes(exact.SerializeToString(deterministic=True))
         for message in graph.meta.get("messages", []):
             ui.say(message)
         with ui.stage("writing integer ONNX and golden vectors"):
-            lower_onnx.save(graph, made / INTEGER_FILE)
             frames = frames_of(graph, samples, seed, data)
             codes, floats = frames.codes, frames.floats
             assert floats is not None
+            approximations = approximate.measure(graph, codes)
+            lower_onnx.save(graph, made / INTEGER_FILE)
             outputs = ReferenceEngine(graph).run(codes)
             np.savez_compressed(made / VECTORS_FILE, codes=codes, floats=floats, outputs=outputs)
+        if approximations:
+            with ui.stage("comparing with the float functions that were approximated"):
+                record["approximations"] = approximations
+                record["network_error"] = approximate.network_error(graph, model, floats, outputs)
         types = graph.types()
         record |= {
             "input": {"name": graph.input, "type": str(graph.input_type)},

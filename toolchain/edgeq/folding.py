@@ -30,7 +30,8 @@ class Target:
     fps: frames a second at the board's clock that the network has to reach, as cheaply as possible; None: the fastest that fits.
     max_utilization: share of each resource that the operators may take.  max_dsp: DSPs that they may take at most.
     fixed: folds already decided, by node, such as those of a fold file. mst, share, max_lut_levels, max_depth: of the others.
-    narrow: operators that can be have narrow beats (`Fold.narrow`); None: where `plan` finds that the network does not fit else.
+    narrow: operators that can have narrow beats (`Fold.narrow`) have them; None: only where `plan` finds that the network does
+    not fit else.
     """
 
     fps: float | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import cache
+from math import frexp
 from typing import Any
 
 import numpy as np
@@ -63,13 +64,16 @@ def build(kind: str, values: Mapping[str, Any], arrays: Sequence[np.ndarray | No
 
 
 def run(op: Op, xs: Sequence[np.ndarray], scales: Sequence[float], out: float) -> np.ndarray:
-    """op(x / scale, ...) * out, float32; scales and out are powers of two.
+    """op(x / scale, ...) * out, float32; with a scale that is no power of two, of the integers nearest to x / scale.
 
-    Raises EdgeqError where an x is no multiple of its scale, op refuses values in that range, or a result is no float32.
+    Raises EdgeqError where an x is no multiple of its scale, if that is a power of two, op refuses values in that range, or a
+    result is no float32.
     """
     codes = []
     for x, scale in zip(xs, scales, strict=True):
         code = np.asarray(x, np.float64) / scale
+        if frexp(scale)[0] != 0.5:  # float32 holds no exact multiples: the nearest ones are meant
+            code = np.rint(code)
         if not np.all((code == np.floor(code)) & (np.abs(code) <= MAX_FLOAT32)):
             raise EdgeqError(f"an input is no multiple of {scale}, or too large a one", where=op.kind(), fix="a cast before it")
         codes.append(code.astype(np.int64))

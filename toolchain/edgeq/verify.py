@@ -22,6 +22,7 @@ import numpy as np
 from edgeq.engines.ort import OrtEngine
 from edgeq.engines.reference import ReferenceEngine
 from edgeq.errors import EdgeqError
+from edgeq.frontend import views
 from edgeq.frontend.ends import apply_tail, input_floats, read_lanes
 from edgeq.frontend.exact import SIGN, boundaries
 from edgeq.frontend.execute import QonnxEngine
@@ -47,6 +48,8 @@ class Tally:
     frames: int = 0
     seconds: float = 0.0
     """That the engine itself took."""
+    beyond: int = 0
+    """Values that are not compared: the engine computes a float function before them, the graph its approximation."""
     first: dict[str, Any] | None = None
 
     def add(self, wrong: np.ndarray, ties: int, distance: float, describe: Callable[[tuple[int, ...]], dict[str, Any]]) -> None:
@@ -60,7 +63,7 @@ class Tally:
 
     def merge(self, later: Tally) -> None:
         """Adds what was found on later frames."""
-        for name in ("mismatches", "near_ties", "values", "frames", "seconds"):
+        for name in ("mismatches", "near_ties", "values", "frames", "seconds", "beyond"):
             setattr(self, name, getattr(self, name) + getattr(later, name))
         self.max_tie_distance = max(self.max_tie_distance, later.max_tie_distance)
         self.first = self.first or later.first
@@ -72,6 +75,7 @@ class Tally:
             "values": self.values, "frames": self.frames,
             "frames_per_second": round(self.frames / max(self.seconds, 1e-9), 1),
         }  # fmt: skip
+        found |= {"not_compared": self.beyond} if self.beyond else {}
         return found | ({"first_difference": self.first} if self.first else {})
 
 
@@ -265,18 +269,30 @@ class Comparer:
         self.values = self.engine.run_all(self.codes[start : start + count])
         self.seconds += time.perf_counter() - began
 
-    def compare(self, source: str, record: dict[str, Any], y: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
+    def compare(
+        self, source: str, record: dict[str, Any], y: np.ndarray, bias: np.ndarray | None = None, counted: bool = True
+    ) -> np.ndarray:
         """Compare the engine's value y of a source tensor with the reference's; gives the float32 that stands for those.
 
-        bias: the offset of a linear tensor, where the engine adds another one than the record's.
+        bias: the offset of a linear tensor, where the engine adds another one than the record's. counted: false where the engine
+        has computed another function, so that its value is only replaced.
         """
+        if not counted:
+            kept, self.tally = self.tally, Tally()
+            made = self.compare(source, record, y, bias)
+            kept.beyond, self.tally = kept.beyond + self.tally.values, kept
+            return made
         began = time.perf_counter()
         tensor = record["tensor"]
-        frame = self.values[tensor].shape[1:]
+        frame, shape = self.values[tensor].shape[1:], y.shape
+        if record.get("moved"):  # of one frame, whose batch is not the first dimension
+            y = y[None]
         if y[:1].size != int(np.prod(frame)):
             fix = "compare a graph with the model that it was made from"
             raise EdgeqError(f"{tensor} has frames of shape {frame}, the engine's are {y.shape[1:]}", where=source, fix=fix)
-        made = self._quantizer(source, record, y) if record["quantizer"] else self._linear(source, record, y, bias)
+        found = views.to_tensor(y, order := record.get("order"), frame)
+        made = self._quantizer(source, record, found) if record["quantizer"] else self._linear(source, record, found, bias)
+        made = views.to_source(made, order, y.shape[1:]).reshape(shape)
         self.seconds += time.perf_counter() - began
         return made
 
@@ -394,12 +410,17 @@ def verify_qonnx(graph: Graph, engine: QonnxEngine, codes: np.ndarray, floats: n
             comparer.compare(name, tail, y)
         return y
 
-    size = engine.batch
+    size = frames_at_once(graph, engine.batch)
     for at in range(0, len(codes), size):
         comparer.begin(at, size)
         engine.run(floats[at : at + size], feed)
     require_all(graph, seen)
     return comparer.result(began)
+
+
+def frames_at_once(graph: Graph, most: int) -> int:
+    """Frames that a float engine takes at once: one, where the source has moved its batch of one."""
+    return 1 if any(record.get("moved") for record in graph.meta["real"].values()) else most
 
 
 def require_all(graph: Graph, seen: set[str]) -> None:
@@ -413,17 +434,19 @@ def require_all(graph: Graph, seen: set[str]) -> None:
 def verify_module(graph: Graph, module: nn.Module, codes: np.ndarray, floats: np.ndarray, start: int = 0) -> Tally:
     """A Brevitas module under PyTorch against the reference's integers on frames `start` and on.
 
-    Activation quantizers are matched with the graph's in the order in which they run, layers with weights likewise.
+    Activation quantizers are matched with the graph's in the order in which they run, layers with weights likewise. The module
+    computes float functions as they are: what follows an approximation, up to the next of these, is not compared but replaced.
     """
-    from edgeq.frontend.brevitas import BATCH as size
-    from edgeq.frontend.brevitas import ModuleEngine
+    from edgeq.frontend.brevitas import BATCH, ModuleEngine
 
     engine = ModuleEngine(module)
+    size = frames_at_once(graph, BATCH)
     comparer = Comparer(graph, codes, floats, start)
     real, tail = graph.meta["real"], graph.meta["tail"]
     quantizers = graph.meta["quantizers"]
     sources = {record["tensor"]: source for source, record in reversed(real.items())}
     layers = [sources[node.output] for node in graph.nodes if "weight" in node.op.arrays()]
+    other = approximated(graph, {real[source]["tensor"] for source in (*quantizers, *layers) if source in real})
     calls = {"quantizers": 0, "layers": 0}
 
     def quantizer(index: int, y: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
@@ -431,13 +454,15 @@ def verify_module(graph: Graph, module: nn.Module, codes: np.ndarray, floats: np
         if index >= len(quantizers):
             raise _unmatched("activation quantizers", len(quantizers))
         source = quantizers[index]
-        return comparer.compare(source, real[source], y) if source in real else y
+        counted = source in real and real[source]["tensor"] not in other
+        return comparer.compare(source, real[source], y, None, counted) if source in real else y
 
     def layer(index: int, y: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
         calls["layers"] += 1
         if index >= len(layers):
             raise _unmatched("layers with weights", len(layers))
-        return comparer.compare(layers[index], real[layers[index]], y, np.zeros(1) if bias is None else bias)
+        record = real[layers[index]]
+        return comparer.compare(layers[index], record, y, np.zeros(1) if bias is None else bias, record["tensor"] not in other)
 
     batches, began = 0, time.perf_counter()
     for at in range(0, len(codes), size):
@@ -446,11 +471,24 @@ def verify_module(graph: Graph, module: nn.Module, codes: np.ndarray, floats: np
         y = engine.run(floats[at : at + size].reshape(shape).astype(np.float32), quantizer, layer)
         batches += 1
         if not tail["softmax"]:
-            comparer.compare(tail["source"], tail, y)
+            comparer.compare(tail["source"], tail, y, None, tail["tensor"] not in other)
     for kind, wanted in (("quantizers", len(quantizers)), ("layers", len(layers))):
         if calls[kind] != wanted * batches:
             raise _unmatched(kind, wanted)
     return comparer.result(began)
+
+
+def approximated(graph: Graph, replaced: set[str]) -> set[str]:
+    """The tensors that a module computes with a float function where the graph has its approximation.
+
+    replaced: those whose value a module is given back, so that what follows starts again.
+    """
+    starts = {entry["tensor"] for entry in graph.meta.get("approximations", [])}
+    found: set[str] = set()
+    for node in graph.nodes:
+        if node.output in starts or any(name in found and name not in replaced for name in node.inputs):
+            found.add(node.output)
+    return found
 
 
 def _unmatched(kind: str, wanted: int) -> EdgeqError:

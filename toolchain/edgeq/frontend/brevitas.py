@@ -176,6 +176,7 @@ class ModuleEngine:
     def _hooks(self, quantizer: Feed | None, layer: Feed | None) -> Iterator[None]:
         from brevitas.nn.quant_layer import QuantWeightBiasInputOutputLayer
         from brevitas.proxy.runtime_quant import ActQuantProxyFromInjectorBase, TruncQuantProxyFromInjector
+        from torch.nn import Parameter
 
         counts = {"quantizer": 0, "layer": 0}
         undo: list[Callable[[], None]] = []
@@ -189,7 +190,11 @@ class ModuleEngine:
             return new if isinstance(y, torch.Tensor) else y.set(value=new)
 
         def watch_quantizer(proxy: Any, feed: Feed) -> None:
-            handle = proxy.register_forward_hook(lambda _m, _x, y: replaced("quantizer", feed, y, None))
+            def seen(_module: Any, given: Any, y: Any) -> Any:
+                """What an activation quantizer makes of a parameter, such as a position, is a constant."""
+                return y if isinstance(given[0], Parameter) else replaced("quantizer", feed, y, None)
+
+            handle = proxy.register_forward_hook(seen)
             undo.append(handle.remove)
 
         def watch_layer(module: Any, feed: Feed) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from edgeq.errors import EdgeqError
+from edgeq.frontend import views
 from edgeq.frontend.exact import (
     ONE_SIDED,
     SIGN,
@@ -29,6 +30,7 @@ from edgeq.ops._mac import MAX_ACTIVATION_BITS
 from edgeq.ops.add import MAX_MULTIPLIER_BITS, Add
 from edgeq.ops.rearrange import Rearrange
 from edgeq.ops.requantize import Requantize
+from edgeq.ops.select_tokens import SelectTokens
 from edgeq.ops.threshold import Threshold
 
 INPUT = "x"
@@ -41,7 +43,9 @@ class Builder:
     """The integer graph under construction. Every method that emits takes the QONNX node's output as `source`."""
 
     def __init__(self) -> None:
-        self.graph = Graph(INPUT, IntType((1,), 0, 0), meta={"real": {}, "nodes": {}, "quantizers": [], "messages": []})
+        self.graph = Graph(
+            INPUT, IntType((1,), 0, 0), meta={"real": {}, "nodes": {}, "quantizers": [], "messages": [], "approximations": []}
+        )
         self.types: dict[str, IntType] = {}
         self.source: dict[str, Any] = {}
         """The model's input: name, shape without the batch."""
@@ -76,8 +80,8 @@ class Builder:
 
         error: the float32 error bound of an engine's value, a channel; by default that of the chain.
         """
-        if sym.order is not None or sym.is_input:
-            raise AssertionError("only a tensor of the integer graph in its own order is recorded")
+        if sym.is_input:
+            raise AssertionError("only a tensor of the integer graph is recorded")
         reach = sym.reach or 0
         lanes = sym.tightened().lanes
         self.graph.meta["real"][source] = {
@@ -88,6 +92,8 @@ class Builder:
             "high": optional_texts(lane.high for lane in lanes),
             "error": list(merge(error if error is not None else [lane.error(reach) for lane in lanes])),
             "quantizer": quantizer,
+            "order": sym.order,
+            "moved": sym.batch != 0,
         }
         return replace(sym, lanes=merge(replace(x, error0=0.0, error1=0.0).rounded(reach) for x in lanes))
 
@@ -95,18 +101,12 @@ class Builder:
 
     def reshaped(self, sym: Sym, shape: Shape) -> Sym:
         """The same elements in order, seen in another shape."""
-        return replace(sym, shape=shape)
+        return replace(sym if views.fits(sym.order, shape) else self.in_order(sym), shape=shape)
 
     def transposed(self, sym: Sym, perm: Shape) -> Sym:
         """Axes permuted; perm leaves the batch out."""
-        shape = tuple(sym.shape[p] for p in perm)
-        if sym.order is None:
-            return replace(sym, order=(sym.shape, perm), shape=shape)
-        view, before = sym.order
-        if tuple(view[p] for p in before) == sym.shape:
-            return replace(sym, order=(view, tuple(before[p] for p in perm)), shape=shape)
-        made = self.in_order(sym)
-        return replace(made, order=(made.shape, perm), shape=shape)
+        order = views.transposed(sym.order, sym.shape, perm)
+        return replace(sym, order=order, shape=tuple(sym.shape[p] for p in perm))
 
     def in_order(self, sym: Sym) -> Sym:
         """With a waiting transpose made."""
@@ -124,7 +124,37 @@ class Builder:
             )  # fmt: skip
         if sym.order is None and sym.shape == sym.type.shape:
             return sym
+        if sym.order is None and not sym.is_input and len(sym.shape) == len(sym.type.shape) and sym.shape[0] == sym.type.channels:
+            tensor, kind = self.emit(SelectTokens(0, sym.type.pixels, sym.shape[1]), sym.tensor)  # a pixel after the other
+            return replace(sym, tensor=tensor, type=kind)
         return self._rearranged(sym, *(sym.order or (sym.type.shape, tuple(range(len(sym.type.shape))))), sym.shape)
+
+    def alike(self, x: Sym, y: Sym) -> tuple[Sym, Sym]:
+        """Both of one shape, as tensors whose elements lie alike."""
+        if (x.order, x.type.shape) == (y.order, y.type.shape):
+            return x, y
+        if x.order == y.order:  # as the pixels of an image, and in a row
+            view = x.order[0] if x.order else x.shape
+            if all(views.common(view, (s.type.channels, s.type.pixels)) for s in (x, y)) and x.type.channels == y.type.channels:
+                return self.in_row(x), self.in_row(y)
+        return self.in_layout(x), self.in_layout(y)
+
+    def in_row(self, sym: Sym) -> Sym:
+        """(C, H, W) as (C, 1, H*W)."""
+        if len(sym.type.shape) == 3 and sym.type.shape[1] > 1:
+            tensor, kind = self.emit(SelectTokens(0, sym.type.pixels), sym.tensor)
+            return replace(sym, tensor=tensor, type=kind)
+        return sym
+
+    def as_tensor(self, sym: Sym, shape: Shape, order: views.Order) -> Sym:
+        """With a tensor of this shape, of which it is the order; where its elements lie so already, nothing is emitted."""
+        if sym.order == order and sym.type.channels == shape[0]:
+            return sym
+        view, perm = order or (sym.shape, tuple(range(len(sym.shape))))
+        back = tuple(int(p) for p in np.argsort(perm))
+        moved = self.transposed(self.reshaped(sym, tuple(view[p] for p in perm)), back)
+        made = self.in_layout(self.reshaped(moved, shape))
+        return replace(made, order=order, shape=sym.shape)
 
     def _rearranged(self, sym: Sym, view: Shape, perm: Shape, shape: Shape) -> Sym:
         """The tensor itself in another order."""
@@ -146,7 +176,7 @@ class Builder:
         Per-channel scales become integer multipliers of their greatest common divisor, an offset and the bounds of a
         clip integers of that unit, in a Requantize without a shift.
         """
-        sym = self.in_layout(sym.tightened())
+        sym = sym.tightened()
         if not sym.clips and len(sym.scales) == 1 and sym.offsets == (0,):
             return sym
         bounds = [y for lane in sym.lanes for y in (lane.low, lane.high) if y is not None]
@@ -169,6 +199,11 @@ class Builder:
         lo, hi = lo if low is None else int(low / unit), hi if high is None else int(high / unit)
         made = self._multiplied(sym, [m for m, _ in terms], [b for _, b in terms], lo, hi)
         return made.with_lanes([Lane(unit, error0=max(lane.error(sym.reach or 0) for lane in sym.lanes))])
+
+    def multiplied(self, sym: Sym, factor: int) -> Sym:
+        """factor times the integer, of the same value."""
+        made = self._multiplied(sym, [factor], [0], sym.type.lo * factor, sym.type.hi * factor)
+        return made.with_lanes([replace(lane, a=lane.a / factor, error1=lane.error1 / factor) for lane in sym.lanes])
 
     def _multiplied(self, sym: Sym, multiplier: list[int], offset: list[int], lo: int, hi: int) -> Sym:
         """The integer clip(multiplier * v + offset, lo, hi); a flipped bit stays one bit."""
@@ -200,9 +235,9 @@ class Builder:
 
     def added(self, x: Sym, y: Sym, sign: int) -> Sym:
         """x + sign*y, exactly: equal scales, or integer multipliers of at most 16 bits."""
-        x, y = self.in_layout(x.tightened()), self.in_layout(y.tightened())
         if x.shape != y.shape:
             raise EdgeqError(f"tensors of shapes {x.shape} and {y.shape} are added", where=self.where, fix="equal shapes")
+        x, y = self.alike(x.tightened(), y.tightened())
         x, y = (self.scaled(s) if s.clips else s for s in (x, y))
         count = max(len(x.lanes), len(y.lanes))
         pairs = list(zip(spread(x.lanes, count), (lane.scaled(Fraction(sign)) for lane in spread(y.lanes, count)), strict=True))
@@ -227,9 +262,8 @@ class Builder:
 
     def quantized(self, sym: Sym, q: Quantizer, source: str) -> Sym:
         """sym through the quantizer q; the result's real value is scale * integer."""
-        sym = self.in_order(sym) if sym.order else sym
-        if len(sym.lanes) > 1 or len(q.scale) > 1:
-            sym = self.in_layout(sym)
+        if sym.is_input and len(sym.shape) != 2:  # that of tokens lies as it should
+            sym = self.in_layout(sym) if len(sym.lanes) > 1 or len(q.scale) > 1 else self.in_order(sym)
         lanes = q.lanes(sym.lanes)
         result = tuple(Lane(s) for s in q.scale)
         if sym.is_input:

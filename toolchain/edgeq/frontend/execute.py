@@ -52,7 +52,7 @@ class QonnxEngine:
         self._shape = _shape(source)
         self.batch = batch_of(model)
         self._dtype = helper.tensor_dtype_to_np_dtype(source.type.tensor_type.elem_type)
-        self._nodes: list[tuple[onnx.NodeProto, Callable[[dict[str, np.ndarray]], np.ndarray]]] = []
+        self._nodes: list[tuple[onnx.NodeProto, Callable[[dict[str, np.ndarray]], list[np.ndarray]]]] = []
         waiting = list(model.graph.node)
         known = {*self._constants, self._input, ""}
         while waiting:
@@ -63,43 +63,59 @@ class QonnxEngine:
                 self._add(node)
                 known.update(node.output)
             waiting = [n for n in waiting if not known.issuperset(n.output)]
+        if self._frames() == 1 and any(self._moves(node) for node, _ in self._nodes):
+            self.batch = 1
+
+    def _moves(self, node: onnx.NodeProto) -> bool:
+        """True where a node of a file for one frame has the batch elsewhere than first: no other number of frames would do."""
+        if node.op_type == "Transpose":
+            return node.attribute[0].ints[:1] != [0] if node.attribute else True
+        operand = self._constants.get(node.input[1]) if len(node.input) > 1 else None
+        if operand is None:
+            return False
+        return (node.op_type == "Reshape" and operand[0] > 1) or (node.op_type in ("Squeeze", "Unsqueeze") and 0 in operand)
 
     def _add(self, node: onnx.NodeProto) -> None:
         call = self._quantizer(node) if node.op_type in QUANTIZERS else self._standard(node)
         if all(not name or name in self._constants for name in node.input):
-            self._constants[node.output[0]] = call(self._constants)
+            self._constants.update(zip(node.output, call(self._constants), strict=False))
         else:
             self._nodes.append((node, call))
 
-    def _quantizer(self, node: onnx.NodeProto) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+    def _quantizer(self, node: onnx.NodeProto) -> Callable[[dict[str, np.ndarray]], list[np.ndarray]]:
         from qonnx.custom_op.registry import getCustomOp
 
         node = _current(node)
         op: Any = getCustomOp(node, 2 if node.op_type == "Trunc" and len(node.input) == 6 else 1)
 
-        def call(context: dict[str, np.ndarray]) -> np.ndarray:
+        def call(context: dict[str, np.ndarray]) -> list[np.ndarray]:
             held = {name: context[name] for name in node.input}
             op.execute_node(held, None)
-            return held[node.output[0]]
+            return [held[node.output[0]]]
 
         return call
 
-    def _standard(self, node: onnx.NodeProto) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+    def _standard(self, node: onnx.NodeProto) -> Callable[[dict[str, np.ndarray]], list[np.ndarray]]:
         sessions: list[onnxruntime.InferenceSession] = []
         loose = BATCHED.get(node.op_type)
         single = onnx.NodeProto()
         single.CopyFrom(node)
-        del single.output[1:]
+        if node.op_type != "Split":
+            del single.output[1:]
 
-        def call(context: dict[str, np.ndarray]) -> np.ndarray:
+        def call(context: dict[str, np.ndarray]) -> list[np.ndarray]:
             feeds = {name: context[name] for name in node.input if name}
+            moving = [value for name, value in feeds.items() if name not in self._constants and value.ndim > 1]
+            if node.op_type == "Concat" and moving and self._frames() == 1:  # a constant of one frame, to the batch that is run
+                count = len(moving[0])
+                feeds = {k: np.repeat(v, count, axis=0) if k in self._constants and len(v) == 1 else v for k, v in feeds.items()}
             if not sessions:
                 sessions.append(_session(single, feeds, self._opset, self._threads))
             target = node.input[loose] if loose is not None and len(node.input) > loose else ""
-            if target and self._frames() == 1 and feeds[target][:1].tolist() == [1]:  # one frame was exported, a batch is run
-                frames = len(context[node.input[0]])
-                feeds[target] = np.concatenate([[frames], feeds[target][1:]]).astype(feeds[target].dtype)
-            return sessions[0].run(None, feeds)[0]
+            given = context.get(self._input)  # None while constants are computed
+            if target and given is not None and self._frames() == 1 and feeds[target][:1].tolist() == [1]:  # a batch is run
+                feeds[target] = np.concatenate([[len(given)], feeds[target][1:]]).astype(feeds[target].dtype)
+            return sessions[0].run(None, feeds)
 
         return call
 
@@ -126,10 +142,11 @@ class QonnxEngine:
         context = {**self._constants, self._input: feed(self._input, x) if feed else x}
         for node, call in self._nodes:
             try:
-                value = np.asarray(call(context))
+                values = call(context)
             except Exception as error:
                 raise EdgeqError(f"qonnx cannot execute it: {error}", where=f"{node.op_type} {node.name!r}") from error
-            context[node.output[0]] = feed(node.output[0], value) if feed else value
+            for name, value in zip(node.output, values, strict=False):
+                context[name] = feed(name, np.asarray(value)) if feed else np.asarray(value)
         return context[self._output]
 
 
@@ -147,7 +164,7 @@ def _shape(source: onnx.ValueInfoProto) -> list[int]:
 def _session(node: onnx.NodeProto, feeds: dict[str, np.ndarray], opset: int, threads: int) -> onnxruntime.InferenceSession:
     """Constants are inputs too, as in qonnx: as initializers they would be packed for kernels that sum in another order."""
     infos = [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), None) for n, a in feeds.items()]
-    graph = helper.make_graph([node], "node", infos, [helper.make_empty_tensor_value_info(node.output[0])])
+    graph = helper.make_graph([node], "node", infos, [helper.make_empty_tensor_value_info(name) for name in node.output])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
     model.ir_version = IR_VERSION
     options = onnxruntime.SessionOptions()

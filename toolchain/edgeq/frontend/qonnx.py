@@ -18,6 +18,8 @@ import onnx
 from onnx import TensorProto, helper
 
 from edgeq.errors import EdgeqError
+from edgeq.fixed_point import DOMAIN
+from edgeq.frontend.approximate import SUBSTITUTES, Substitute, note, softmax_axis
 from edgeq.frontend.builder import INPUT, Builder, optional_texts, texts
 from edgeq.frontend.ends import apply_tail, given_inputs, input_codes, input_floats, parse_input, random_inputs
 from edgeq.frontend.exact import Lane, merge
@@ -25,12 +27,26 @@ from edgeq.frontend.execute import execute
 from edgeq.frontend.fold import FOLDABLE, fold
 from edgeq.frontend.load import check_model, load_model, to_array
 from edgeq.frontend.nodes import HANDLERS, QUANTIZERS, Call
+from edgeq.frontend.nodes.tokens import features_last
+from edgeq.frontend.patterns import Patterns
 from edgeq.frontend.symbols import Const, QConst, Sym, Value
 from edgeq.graph import Graph, IntType
 from edgeq.ops.rearrange import Rearrange
 
-__all__ = ["apply_tail", "execute", "given_inputs", "import_qonnx", "input_codes", "input_floats", "load_model", "random_inputs"]
+__all__ = [
+    "apply_tail",
+    "execute",
+    "given_inputs",
+    "import_model",
+    "import_qonnx",
+    "input_codes",
+    "input_floats",
+    "load_model",
+    "random_inputs",
+]
 
+MOVES_WEIGHTS = ("Reshape", "Transpose", "Identity", "Expand")
+"""Operators that leave a quantized constant one."""
 INEXACT = {"Exp": 4.0, "Log": 4.0, "Pow": 4.0}
 """Roundings by which float32 implementations of a constant operator may differ; the others are correctly rounded."""
 
@@ -43,21 +59,33 @@ def import_qonnx(source: Path | str | onnx.ModelProto, input_spec: str | None = 
 
     Graph.meta: `input` (kind, name, shape; quantizer and steps, or divisor), `real` (for each tensor of the source that
     stands for integers: the graph's tensor, scale, offset, float32 error bound, quantizer), `quantizers` (tensors of the
-    source, in order), `nodes` (source node of each node), `tail` (what follows the last integer), `messages`.
+    source, in order), `nodes` (source node of each node), `tail` (what follows the last integer), `messages`, `approximations`
+    (of float functions: what stands for them). With an approximation, the source is that of `import_model`.
     """
     if isinstance(source, onnx.ModelProto):
         check_model(source)
-        return Importer(source, input_spec).run()
-    return Importer(load_model(Path(source)), input_spec).run()
+        return import_model(source, input_spec)[0]
+    return import_model(load_model(Path(source)), input_spec)[0]
+
+
+def import_model(model: onnx.ModelProto, input_spec: str | None = None) -> tuple[Graph, onnx.ModelProto]:
+    """(the integer graph, the QONNX model whose every value it is exactly): the one given, or, where float functions are
+    approximated, one in which the operators stand that approximate them."""
+    importer = Importer(model, input_spec)
+    return importer.run(), importer.exact_model()
 
 
 class Importer:
     """One walk over one model."""
 
     def __init__(self, model: onnx.ModelProto, input_spec: str | None) -> None:
-        self.proto = model.graph
+        self.model, self.proto = model, model.graph
         self.opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 13)
         self.stored = {t.name: t for t in self.proto.initializer}
+        patterns = Patterns(self.proto, self.opset)
+        patterns.rewrite()
+        self.nodes = patterns.nodes
+        self.substitutes: dict[int, Substitute] = {}
         self.values: dict[str, Value] = {}
         self.builder = Builder()
         self.batch = 1
@@ -69,8 +97,47 @@ class Importer:
             raise EdgeqError(f"the model has {len(self.proto.output)} outputs: {names}", fix="export a model with one output")
         for node in self._ordered(self.proto.output[0].name):
             self.builder.where = f"{node.op_type} {(node.name or node.output[0])!r}"
-            self.values[node.output[0]] = self._evaluate(node)
+            self._evaluate(node)
         return self._finish(self.proto.output[0].name)
+
+    def exact_model(self) -> onnx.ModelProto:
+        """The model as it was imported."""
+        if not self.substitutes:
+            return self.model
+        made = onnx.ModelProto()
+        made.CopyFrom(self.model)
+        del made.graph.node[:]
+        for node in self.nodes:
+            found = self.substitutes.get(id(node))
+            made.graph.node.extend(found.nodes if found else [node])
+            made.graph.initializer.extend(found.stored if found else [])
+        if DOMAIN not in {o.domain for o in made.opset_import}:
+            made.opset_import.append(helper.make_opsetid(DOMAIN, 1))
+        del made.graph.value_info[:]
+        return made
+
+    def _at_end(self, name: str) -> bool:
+        """True where nothing but an ArgMax lies between a tensor and the output."""
+        readers = [node for node in self.nodes if name in node.input]
+        if any(node.op_type not in ("ArgMax", "Identity") for node in readers):
+            return False
+        return name == self.proto.output[0].name or any(self._at_end(node.output[0]) for node in readers)
+
+    def _left_out(self, node: onnx.NodeProto, call: Call) -> bool:
+        """True for a softmax over the channels, at the end: the largest stays the largest."""
+        return node.op_type in HANDLERS and self._at_end(node.output[0]) and softmax_axis(call)[0] == 1
+
+    def _substituted(self, node: onnx.NodeProto, call: Call) -> Value:
+        """A float function by the operator that approximates it."""
+        made = SUBSTITUTES[node.op_type](call)
+        self.stored |= {tensor.name: tensor for tensor in made.stored}
+        for part in made.nodes:
+            self._evaluate(part)
+        sym = self.values[made.codes]
+        assert isinstance(sym, Sym)
+        note(self.builder.graph, self.builder.where, made, sym)
+        self.substitutes[id(node)] = made
+        return self.values[node.output[0]]
 
     def _declare_input(self, spec: str | None) -> None:
         inputs = [i for i in self.proto.input if i.name not in self.stored]
@@ -96,7 +163,7 @@ class Importer:
         layout = shape if len(shape) in (1, 3) else (prod(shape),)
         self.builder.source = {"name": source.name, "shape": list(shape)}
         if spec is None:
-            self.values[source.name] = Sym("", IntType(layout, 0, 0), (Lane(Fraction(1)),), shape)
+            self.values[source.name] = self._float_input(shape, layout)
             return
         lo, hi, divisor = parse_input(spec)
         self.builder.input(IntType(layout, lo, hi), self.builder.source | {"kind": "integer", "divisor": str(divisor)})
@@ -104,13 +171,23 @@ class Importer:
         sym = Sym(INPUT, IntType(layout, lo, hi), (lane,), shape)
         self.values[source.name] = self.builder.record(sym, source.name)
 
+    @staticmethod
+    def _float_input(shape: tuple[int, ...], layout: tuple[int, ...]) -> Sym:
+        """The model's input before its quantizer; tokens [T, D] as pixels."""
+        whole = Sym("", IntType(layout, 0, 0), (Lane(Fraction(1)),), shape)
+        if len(shape) != 2:
+            return whole
+        count, features = shape
+        kind = IntType((features, 1, count), 0, 0)
+        return replace(whole, type=kind, order=features_last(shape), steps=((shape, (1, 0), kind.shape),))
+
     def _ordered(self, output: str) -> list[onnx.NodeProto]:
         """The nodes that the output needs, each after those it reads; in the file's order where that is such an order.
 
         Exporters write nodes as the source runs them, and so PyTorch's layers are met in the graph's order.
         """
         makers: dict[str, onnx.NodeProto] = {}
-        for node in self.proto.node:
+        for node in self.nodes:
             for name in filter(None, node.output):
                 if name in makers or name in self.values or name in self.stored:
                     raise EdgeqError(f"the tensor {name!r} is made twice")
@@ -135,7 +212,7 @@ class Importer:
                 stack.append((name, True))
                 stack += [(read, False) for read in reversed(node.input) if read and id(makers.get(read)) not in done]
         known = {*self.values, *self.stored, ""}
-        for node in (listed := [node for node in self.proto.node if id(node) in done]):
+        for node in (listed := [node for node in self.nodes if id(node) in done]):
             if not known.issuperset(node.input):
                 return list(done.values())
             known.update(node.output)
@@ -150,7 +227,12 @@ class Importer:
             self.values[name] = Const(to_array(self.stored[name]))
         return self.values[name] if name else None
 
-    def _evaluate(self, node: onnx.NodeProto) -> Value:
+    def _evaluate(self, node: onnx.NodeProto) -> None:
+        """Find the values of what a node makes."""
+        made = self._made(node)
+        self.values.update(zip(node.output, made if isinstance(made, list) else [made], strict=False))
+
+    def _made(self, node: onnx.NodeProto) -> Value | list[Value]:
         where = self.builder.where
         domains = QUANTIZERS.get(node.op_type, ("", "ai.onnx"))
         if node.domain not in ("", "ai.onnx", *domains):
@@ -163,25 +245,28 @@ class Importer:
             if node.op_type == "Constant":
                 return Const(constant(node))
             constants = [v for v in inputs if not isinstance(v, Sym)]
-            moves_weights = (
-                node.op_type in ("Reshape", "Transpose", "Identity") and bool(inputs) and isinstance(inputs[0], QConst)
-            )
+            moves_weights = node.op_type in MOVES_WEIGHTS and bool(inputs) and isinstance(inputs[0], QConst)
             if len(constants) == len(inputs) and node.op_type in FOLDABLE and not moves_weights:
                 fuzz = sum(v.fuzz for v in constants if v is not None) + INEXACT.get(node.op_type, 0.0)
                 return Const(fold(node, [None if v is None else v.array for v in constants], self.opset), fuzz)
+            call = Call(node, inputs, self.builder, self.opset, self.batch)
+            if node.op_type in SUBSTITUTES and not self._left_out(node, call):
+                return self._substituted(node, call)
             if node.op_type not in HANDLERS:
                 raise EdgeqError(f"the operator {node.op_type} is not supported", fix=self._supported())
-            return HANDLERS[node.op_type](Call(node, inputs, self.builder, self.opset, self.batch))
+            return HANDLERS[node.op_type](call)
         except EdgeqError as error:
             raise EdgeqError(error.what, where=error.where or where, fix=error.fix) from None
 
     @staticmethod
     def _supported() -> str:
-        return f"supported are {', '.join(sorted(HANDLERS))}"
+        return f"supported are {', '.join(sorted({*HANDLERS, *SUBSTITUTES} - {'Normalize'}))}"
 
     def _finish(self, output: str) -> Graph:
         value, builder = self._value(output), self.builder
         builder.where = f"output {output!r}"
+        if isinstance(value, Sym) and value.batch != 0:
+            raise EdgeqError("the batch is not the output's first dimension", where=builder.where, fix="[N, ...]")
         if not isinstance(value, Sym) or value.is_input or value.tensor == INPUT:
             what = "no integer operator lies between input and output"
             raise EdgeqError(what, where=builder.where, fix="give a quantized model")
@@ -256,3 +341,4 @@ def prune(graph: Graph) -> None:
     names = {node.name for node in graph.nodes}
     graph.meta["real"] = {source: v for source, v in graph.meta["real"].items() if v["tensor"] in needed}
     graph.meta["nodes"] = {name: v for name, v in graph.meta["nodes"].items() if name in names}
+    graph.meta["approximations"] = [entry for entry in graph.meta["approximations"] if entry["tensor"] in needed]

@@ -9,10 +9,10 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.frontend.exact import Lane, common_divisor, is_power_of_two, merge
+from edgeq.frontend.views import Order, Shape, to_tensor
 from edgeq.graph import IntType
 
 MAX_WEIGHT = 255
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -61,16 +61,18 @@ class Sym:
     """The chain `lanes` on the integer tensor `tensor`, seen in another shape.
 
     tensor: name in the integer graph, "" for the model's float input before its first quantizer. shape: without the
-    batch. order: (view, perm) of a transpose that waits to be made, shape = what it gives; None where shape is a plain
-    reshape of the tensor. lanes: one per channel of the tensor, or one. pads: zeros around it that wait for a convolution.
+    batch. order: how its elements lie in the tensor (`views.py`). lanes: one per channel of the tensor, or one.
+    pads: zeros around it that wait for a convolution. batch: where it stands among the source's dimensions; None where an
+    exporter has left a batch of one out.
     """
 
     tensor: str
     type: IntType
     lanes: tuple[Lane, ...]
     shape: Shape
-    order: tuple[Shape, Shape] | None = None
+    order: Order = None
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    batch: int | None = 0
     cut: str = ""
     """The name of a Softmax that was left out behind this."""
     steps: tuple[tuple[Shape, Shape, Shape], ...] = field(default=())
@@ -129,22 +131,26 @@ def lanes_after(lanes: tuple[Lane, ...], old: Shape, view: Shape, perm: Shape, n
     return merge(lanes[i] for i in moved[:, 0])
 
 
-def per_channel(values: np.ndarray, shape: Shape) -> list[Fraction]:
-    """A constant operand as one Fraction a channel (axis 1 of the batched shape), or one for all.
-
-    values: exact, broadcast against (1, *shape) as ONNX does.
-    """
-    full = (1, *shape)
+def spread_over(values: np.ndarray, sym: Sym) -> np.ndarray:
+    """A constant operand, broadcast against (1, *shape of sym) as ONNX does, in the shape of sym's tensor."""
+    full = (1, *sym.shape)
     dims = (1,) * (len(full) - values.ndim) + values.shape
     if len(dims) > len(full) or any(d not in (1, f) for d, f in zip(dims, full, strict=True)):
         raise EdgeqError(f"a constant of shape {values.shape} does not broadcast over {full}", fix="one value, or one a channel")
-    wide = values.reshape(dims[1:])
-    if wide.size == 1:
-        return [wide.ravel()[0]]
-    flat = wide.reshape(dims[1], -1)
-    if flat.shape[1] > 1 and np.any(flat != flat[:, :1]):
+    return to_tensor(np.broadcast_to(values.reshape(dims), full), sym.order, sym.type.shape)[0]
+
+
+def per_channel(values: np.ndarray, sym: Sym) -> list[Fraction]:
+    """A constant operand as one Fraction a channel of sym's tensor, or one for all; values: exact, as for `spread_over`."""
+    flat = values.ravel()
+    if values.size == 1 and values.ndim <= 1 + len(sym.shape):
+        return [flat[0]]
+    known = {value: k for k, value in enumerate(flat.tolist())}
+    number = np.array([known[value] for value in flat.tolist()]).reshape(values.shape)
+    rows = spread_over(number, sym).reshape(sym.type.channels, -1)
+    if np.any(rows != rows[:, :1]):
         raise EdgeqError(f"a constant of shape {values.shape} varies over pixels", fix="one value, or one a channel")
-    return list(np.broadcast_to(flat[:, 0], (shape[0],)))
+    return [flat[k] for k in rows[:, 0]]
 
 
 def integer_weights(value: Const | QConst) -> tuple[np.ndarray, np.ndarray]:

@@ -12,6 +12,7 @@ from onnx import helper
 
 from edgeq.frontend.exact import Lane, common_divisor, is_power_of_two, spread
 from edgeq.frontend.nodes.call import Call, handles
+from edgeq.frontend.nodes.tokens import position
 from edgeq.frontend.symbols import Sym, Value, fractions
 from edgeq.ops.add import MAX_MULTIPLIER_BITS, Add
 from edgeq.ops.requantize import Requantize
@@ -20,9 +21,7 @@ T = TypeVar("T")
 
 
 def affine(call: Call, sym: Sym, values: list[T], step: Callable[[Lane, T], Lane]) -> Sym:
-    """step on every lane with its own constant: one a channel, or one."""
-    if len(values) > 1:
-        sym = call.builder.in_layout(sym)
+    """step on every lane with its own constant: one a channel of the tensor, or one."""
     count = max(len(values), len(sym.lanes))
     pairs = zip(spread(sym.lanes, count), spread(tuple(values), count), strict=True)
     return sym.with_lanes([step(lane, c) for lane, c in pairs])
@@ -46,14 +45,12 @@ def mul(call: Call) -> Value:
     first = 0 if isinstance(call.value(0), Sym) else 1
     if isinstance(call.value(1 - first), Sym):
         raise call.refuse("a product of two activations", "a product by a constant")
-    sym = call.sym(first)
-    return multiplied(call, sym, call.channels(1 - first, sym), 1 + fuzz(call, 1 - first))
+    return multiplied(call, *call.channels(1 - first, call.sym(first)), 1 + fuzz(call, 1 - first))
 
 
 @handles("Div")
 def div(call: Call) -> Value:
-    sym = call.sym(0)
-    values = call.channels(1, sym)
+    sym, values = call.channels(1, call.sym(0))
     if any(v == 0 for v in values):
         raise call.refuse("a division by zero")
     inverse = [1 / v for v in values]
@@ -80,10 +77,15 @@ def sub(call: Call) -> Value:
 def sum_of(call: Call, sign: int) -> Sym:
     if isinstance(call.value(0), Sym) and isinstance(call.value(1), Sym):
         x, y = call.integers(0), call.integers(1)
+        if x.batch != y.batch:
+            raise call.refuse(f"tensors of shapes {call.full(x)} and {call.full(y)} are added", "equal shapes")
         return call.builder.record(call.builder.added(x, y, sign), call.output)
     first = 0 if isinstance(call.value(0), Sym) else 1
-    sym = call.sym(first)
-    values = call.channels(1 - first, sym)
+    if first == 0 or sign > 0:
+        placed = position(call, call.sym(first), call.const(1 - first), sign)
+        if placed is not None:
+            return placed
+    sym, values = call.channels(1 - first, call.sym(first))
     if first == 0:
         values = [sign * v for v in values]
     elif sign < 0:
@@ -139,7 +141,10 @@ def prelu(call: Call) -> Value:
     """s*x + (1 - s)*max(x, 0), exactly, where integers of at most 16 bits stand for s and 1 - s of every channel."""
     sym = call.builder.scaled(call.integers())
     leaky = call.node.op_type == "LeakyRelu"
-    slopes = [Fraction(float(np.float32(call.attribute("alpha", 0.01))))] if leaky else call.channels(1, sym)
+    if leaky:
+        slopes = [Fraction(float(np.float32(call.attribute("alpha", 0.01))))]
+    else:
+        sym, slopes = call.channels(1, sym)
     (unit,), reach = sym.scales, sym.reach or 0
     step = common_divisor((*slopes, *(1 - s for s in slopes)))
     a, b = (np.array([int(v / step) for v in part]) for part in (slopes, [1 - s for s in slopes]))
@@ -180,8 +185,7 @@ def minimum(call: Call) -> Value:
     if len(call.inputs) != 2 or isinstance(call.value(0), Sym) == isinstance(call.value(1), Sym):
         raise call.refuse(f"{call.node.op_type} of two activations", f"{call.node.op_type} with one constant")
     first = 0 if isinstance(call.value(0), Sym) else 1
-    sym = call.sym(first)
-    values = call.channels(1 - first, sym)
+    sym, values = call.channels(1 - first, call.sym(first))
     if call.node.op_type == "Max":
         return affine(call, sym, values, lambda lane, c: lane.clipped(c, None))
     return affine(call, sym, values, lambda lane, c: lane.clipped(None, c))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -15,6 +16,12 @@ from edgeq.frontend.builder import Builder
 from edgeq.frontend.symbols import Const, QConst, Sym, Value, per_channel
 
 NO_PADS = (0, 0, 0, 0)
+ANYWHERE = {
+    "Add", "BipolarQuant", "Cast", "Clip", "Div", "Flatten", "Gather", "Gelu", "Gemm", "IntQuant",
+    "LayerNormalization", "MatMul", "Mul", "Neg", "Normalize", "Quant", "Relu", "Reshape", "Shape", "Slice",
+    "Softmax", "Split", "Squeeze", "Sub", "Sum", "Transpose", "Unsqueeze",
+}  # fmt: skip
+"""Operators whose handlers know that the batch may stand elsewhere than first; the others refuse that."""
 
 
 class Call:
@@ -49,6 +56,8 @@ class Call:
             raise self.refuse(f"input {index} of {self.node.op_type} must be an activation", "fold constants before export")
         if value.pads != NO_PADS and self.node.op_type != "Conv":
             raise self.refuse(f"{self.node.op_type} follows a Pad", "only a convolution can take the padding in")
+        if value.batch != 0 and self.node.op_type not in ANYWHERE:
+            raise self.refuse(f"{self.node.op_type} of {self.full(value)}, whose batch is not the first dimension", "[N, ...]")
         if value.cut:
             raise self.refuse(f"{self.node.op_type} follows the softmax {value.cut!r}", "a Softmax is only supported at the end")
         return value
@@ -62,6 +71,39 @@ class Call:
                 "give the input's type: --input uint8/255, int16/1024, ... (or put a quantizer at the input)",
             )
         return sym
+
+    # Where the batch stands
+
+    def full(self, sym: Sym) -> list[int]:
+        """The source's shape."""
+        shape = list(sym.shape)
+        return shape if sym.batch is None else [*shape[: sym.batch], self.batch, *shape[sym.batch :]]
+
+    def framed(self, sym: Sym, dims: list[int]) -> Sym:
+        """The same elements in the shape `dims` of the source. Any dimension of 1 will do for a batch of one, the first best."""
+        batch = (dims.index(1) if 1 in dims else None) if self.batch == 1 else 0
+        if batch is not None and dims[batch : batch + 1] != [self.batch]:
+            what = f"the shape {dims} does not keep the batch of {self.batch} as its first dimension"
+            raise self.refuse(what, "reshape to [N, ...], or export with a batch of 1")
+        shape = tuple(dims[:batch] + dims[batch + 1 :]) if batch is not None else tuple(dims)
+        return replace(self.builder.reshaped(sym, shape), batch=batch)
+
+    def axis(self, sym: Sym, axis: int) -> int:
+        """An axis of the source as one of sym.shape."""
+        axis %= len(self.full(sym))
+        if axis == sym.batch:
+            raise self.refuse(f"{self.node.op_type} over the batch")
+        return axis - (sym.batch is not None and axis > sym.batch)
+
+    def aligned(self, values: np.ndarray, sym: Sym) -> np.ndarray:
+        """A constant that broadcasts over the source's shape, to broadcast over (1, *sym.shape)."""
+        full = self.full(sym)
+        if sym.batch == 0:
+            return values
+        dims = (1,) * (len(full) - values.ndim) + values.shape
+        if len(dims) > len(full) or any(d not in (1, f) for d, f in zip(dims, full, strict=True)):
+            raise self.refuse(f"a constant of shape {values.shape} does not broadcast over {full}", "one value, or one a channel")
+        return values.reshape(1, *(d for i, d in enumerate(dims) if i != sym.batch))
 
     def const(self, index: int) -> Const | QConst | None:
         """A constant input, None where it is left out."""
@@ -84,13 +126,23 @@ class Call:
         self.check_finite(value)
         return value.real()
 
-    def channels(self, index: int, sym: Sym) -> list[Fraction]:
-        """A constant operand as one Fraction a channel of sym, or one."""
+    def channels(self, index: int, sym: Sym) -> tuple[Sym, list[Fraction]]:
+        """(sym, a constant operand as one Fraction a channel of its tensor, or one); sym is rearranged where that is needed."""
         value = self.const(index)
         if value is None:
             raise self.refuse(f"input {index} of {self.node.op_type} is missing")
+        return self.by_channel(self.finite(value), sym)
+
+    def by_channel(self, values: np.ndarray, sym: Sym) -> tuple[Sym, list[Fraction]]:
+        """As `channels`, of exact values."""
+        values = self.aligned(values, sym)
         try:
-            return per_channel(self.finite(value), sym.shape)
+            if (sym.order is not None or sym.shape != sym.type.shape) and len(sym.shape) in (1, 3) and values.size > 1:
+                try:
+                    return sym, per_channel(values, sym)
+                except EdgeqError:
+                    sym = self.builder.in_layout(sym)
+            return sym, per_channel(values, sym)
         except EdgeqError as error:
             raise self.refuse(error.what, error.fix) from None
 
@@ -108,7 +160,8 @@ class Call:
         return self.node.output[0]
 
 
-Handler = Callable[[Call], Value]
+Handler = Callable[[Call], Value | list[Value]]
+"""A list is of a node with several outputs."""
 HANDLERS: dict[str, Handler] = {}
 
 

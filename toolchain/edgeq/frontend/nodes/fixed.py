@@ -43,7 +43,7 @@ def fixed_quant(call: Call) -> Value:
     if sym.is_input:
         what = f"the model's input is cast to {kind}, which is not monotone"
         raise call.refuse(what, "AP_SAT at the input, or give the input's type: --input int8/16")
-    sym = call.builder.in_order(sym.tightened())
+    sym = sym.tightened()
     ends = [lane.value(v) for lane in q.lanes(sym.lanes) for v in (sym.type.lo, sym.type.hi)]
     wide = replace(q, lo=min(ends).__floor__(), hi=max(ends).__ceil__())
     if q.lo <= wide.lo and wide.hi <= q.hi:

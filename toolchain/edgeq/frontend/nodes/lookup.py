@@ -30,7 +30,6 @@ def fixed_lookup(call: Call) -> Value:
     last = lo + len(table) - 1
     if sym.type.lo < lo or sym.type.hi > last:
         raise call.refuse(f"codes from {sym.type.lo} to {sym.type.hi} leave the table, which has {lo} to {last}")
-    sym = call.builder.in_order(sym)
     tensor, made = call.builder.emit(Lookup(table.astype(np.int64)[None], lo), sym.tensor)
     call.builder.graph.meta["quantizers"].append(call.output)
     return call.builder.record(replace(sym, tensor=tensor, type=made, lanes=(Lane(scales[1]),)), call.output)

@@ -9,6 +9,7 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.frontend.exact import UNIT, Lane, merge, spread
+from edgeq.frontend.nodes import tokens
 from edgeq.frontend.nodes.call import NO_PADS, Call, handles
 from edgeq.frontend.nodes.windows import padding, pair
 from edgeq.frontend.symbols import Const, QConst, Sym, Value, integer_weights
@@ -132,10 +133,8 @@ def offset_of(weight: np.ndarray, scale: list[Fraction], offset: tuple[Fraction,
 def dense(call: Call, weight: np.ndarray, scale: list[Fraction], bias: Const | QConst | None, factor: Fraction) -> Sym:
     """A vector by weight [O, F]."""
     sym = call.integers()
-    if len(sym.shape) != 1:
-        raise call.refuse(
-            f"{call.node.op_type} reads a tensor of shape {(call.batch, *sym.shape)}", "flatten to [N, F] before it"
-        )
+    if len(sym.shape) != 1 or sym.batch != 0:
+        raise call.refuse(f"{call.node.op_type} reads a tensor of shape {call.full(sym)}", "flatten to [N, F] before it")
     if weight.shape[1] != sym.shape[0]:
         raise call.refuse(f"{sym.shape[0]} features do not match weights {weight.shape}")
     x, x_scale, offset = operand(call, sym, 1, False)
@@ -146,14 +145,32 @@ def dense(call: Call, weight: np.ndarray, scale: list[Fraction], bias: Const | Q
     return product(call, Sym(tensor, kind, (), kind.shape), x, weight, scale, x_scale, base, bias, factor)
 
 
+def linear(call: Call, weight: np.ndarray, scale: list[Fraction], bias: Const | QConst | None, factor: Fraction) -> Sym:
+    """[..., D] by weight [O, D]: a convolution of 1 x 1 pixels."""
+    shape, batch = call.integers().shape, call.sym().batch
+    if weight.shape[1] != shape[-1] or batch == len(shape):
+        raise call.refuse(f"the last of {call.full(call.sym())} does not match weights {weight.shape}")
+    x, x_scale, offset = operand(call, tokens.plain(tokens.by_feature(call, call.integers())), 1, False)
+    call.builder.narrow(x)
+    kernel = weight[:, :, None, None]
+    binary = x.type.bipolar and bool(np.all(np.abs(weight) == 1))
+    tensor, kind = call.builder.emit((BinaryConv2d if binary else Conv2d)(kernel), x.tensor)
+    base = [factor * b for b in offset_of(weight, scale, offset, 1)]
+    made = tokens.placed(Sym(tensor, kind, (), kind.shape, batch=batch), (*shape[:-1], len(weight)))
+    return product(call, made, x, kernel, scale, x_scale, base, bias, factor)
+
+
 @handles("MatMul")
 def matmul(call: Call) -> Value:
     if isinstance(call.value(1), Sym):
-        raise call.refuse("a MatMul of two activations, or with the weights first", "activation by weights: x @ w")
+        if isinstance(call.value(0), Sym):
+            return tokens.activations(call)
+        raise call.refuse("a MatMul with the weights first", "activation by weights: x @ w")
     weight, scale = weights(call, 1)
     if weight.ndim != 2:
         raise call.refuse(f"the weights have shape {weight.shape}", "a matrix [F, O]")
-    return dense(call, np.ascontiguousarray(weight.T), output_scales(call, scale, 1), None, Fraction(1))
+    weight, per_output = np.ascontiguousarray(weight.T), output_scales(call, scale, 1)
+    return (dense if len(call.integers().shape) == 1 else linear)(call, weight, per_output, None, Fraction(1))
 
 
 @handles("Gemm")
@@ -171,4 +188,5 @@ def gemm(call: Call) -> Value:
     bias = call.const(2)
     if bias is not None and beta != 1:
         bias = QConst(np.ones(bias.shape, np.int64), call.finite(bias) * beta)
-    return dense(call, weight, output_scales(call, scale, 0), bias, alpha)
+    layer = linear if call.integers().batch is None else dense
+    return layer(call, weight, output_scales(call, scale, 0), bias, alpha)

@@ -12,7 +12,7 @@ from edgeq.errors import EdgeqError
 from edgeq.frontend.builder import shown
 from edgeq.frontend.exact import ROUNDINGS, SIGN, UNIT, Lane, Quantizer, is_power_of_two, merge
 from edgeq.frontend.nodes.call import Call, handles
-from edgeq.frontend.symbols import QConst, Sym, Value, fractions, per_channel
+from edgeq.frontend.symbols import QConst, Sym, Value, fractions
 
 MAX_QUANTIZER_BITS = 16
 MAX_CONSTANT_BITS = 32
@@ -106,10 +106,10 @@ def bipolar_quant(call: Call) -> Value:
 def quantized(call: Call, scale: np.ndarray, q: Quantizer) -> Sym:
     """A quantizer on an activation."""
     sym = call.sym()
-    if scale.size > 1:
+    if sym.is_input and scale.size > 1 and len(sym.shape) != 2:
         sym = call.builder.in_layout(sym)
     try:
-        scales = tuple(per_channel(scale, sym.shape))
+        sym, scales = call.by_channel(scale, sym)
     except EdgeqError as error:
         raise call.refuse(f"the scale: {error.what}", error.fix) from None
     return call.builder.quantized(sym, replace(q, scale=merge(scales)), call.output)

@@ -10,17 +10,9 @@ import numpy as np
 
 from edgeq.frontend.exact import Lane
 from edgeq.frontend.nodes.call import Call, handles
-from edgeq.frontend.symbols import Const, QConst, Shape, Sym, Value
+from edgeq.frontend.symbols import Const, QConst, Sym, Value
+from edgeq.graph import MAX_ELEMENTS
 from edgeq.ops.argmax import Argmax
-
-
-def frame_shape(call: Call, dims: list[int]) -> Shape:
-    """The shape without the batch, which must stay as it is."""
-    if not dims or dims[0] != call.batch:
-        raise call.refuse(
-            f"the shape {dims} does not keep the batch of {call.batch} as its first dimension", "reshape to [N, ...]"
-        )
-    return tuple(dims[1:])
 
 
 @handles("Reshape")
@@ -28,7 +20,7 @@ def reshape(call: Call) -> Value:
     value, target = call.value(0), call.integers_of(1, "shape")
     if target is None or value is None:
         raise call.refuse("the shape is missing")
-    full = list(value.shape) if not isinstance(value, Sym) else [call.batch, *value.shape]
+    full = call.full(value) if isinstance(value, Sym) else list(value.shape)
     dims = [full[i] if d == 0 and i < len(full) and not call.attribute("allowzero", 0) else d for i, d in enumerate(target)]
     rest = prod(d for d in dims if d != -1)
     if dims.count(-1) == 1 and rest > 0 and prod(full) % rest == 0:
@@ -36,7 +28,7 @@ def reshape(call: Call) -> Value:
     if prod(dims) != prod(full) or min(dims, default=1) < 1:
         raise call.refuse(f"cannot reshape {full} to {target}")
     if not isinstance(value, QConst):
-        return call.builder.reshaped(call.sym(), frame_shape(call, dims))
+        return call.framed(call.sym(), dims)
     moved = value.values.reshape(dims)
     if value.scale.size == 1:
         return QConst(moved, value.scale.reshape((1,) * len(dims)))
@@ -45,12 +37,24 @@ def reshape(call: Call) -> Value:
     return Const(value.array.reshape(dims), value.fuzz)
 
 
+@handles("Expand")
+def expand(call: Call) -> Value:
+    value, target = call.value(0), call.array(1)
+    if not isinstance(value, QConst) or target is None:
+        raise call.refuse("Expand of an activation", "constants only")
+    shape = np.broadcast_shapes(value.shape, tuple(int(d) for d in target.ravel()))
+    if prod(shape) > MAX_ELEMENTS:
+        raise call.refuse(f"a constant of {prod(shape):,} elements")
+    wide = (1,) * (len(shape) - value.scale.ndim) + value.scale.shape
+    return QConst(np.broadcast_to(value.values, shape).copy(), value.scale.reshape(wide))
+
+
 @handles("Flatten")
 def flatten(call: Call) -> Value:
     sym = call.sym()
-    full = [call.batch, *sym.shape]
+    full = call.full(sym)
     axis = int(call.attribute("axis", 1)) % (len(full) + 1)
-    return call.builder.reshaped(sym, frame_shape(call, [prod(full[:axis]), prod(full[axis:])]))
+    return call.framed(sym, [prod(full[:axis]), prod(full[axis:])])
 
 
 @handles("Transpose")
@@ -62,13 +66,16 @@ def transpose(call: Call) -> Value:
             raise call.refuse(f"Transpose by {perm} of {value.values.ndim} dimensions")
         return replace(value, values=value.values.transpose(perm), scale=value.scale.transpose(perm))
     sym = call.sym()
-    rank = 1 + len(sym.shape)
-    perm = [int(p) for p in call.attribute("perm", list(range(rank))[::-1])]
-    if sorted(perm) != list(range(rank)) or perm[0] != 0:
-        raise call.refuse(f"Transpose by {perm} moves the batch", "keep axis 0 first")
-    if perm == list(range(rank)):
+    full = call.full(sym)
+    perm = tuple(int(p) for p in call.attribute("perm", list(range(len(full)))[::-1]))
+    if sorted(perm) != list(range(len(full))) or (call.batch > 1 and perm[0] != 0):
+        raise call.refuse(f"Transpose by {list(perm)} moves the batch", "keep axis 0 first, or export with a batch of 1")
+    if perm == tuple(range(len(full))):
         return sym
-    return call.builder.transposed(sym, tuple(p - 1 for p in perm[1:]))
+    if perm[0] == sym.batch == 0:
+        return call.builder.transposed(sym, tuple(p - 1 for p in perm[1:]))
+    made = call.builder.transposed(call.builder.reshaped(sym, tuple(full)), perm)
+    return call.framed(made, list(made.shape))
 
 
 @handles("SpaceToDepth", "DepthToSpace")
@@ -93,33 +100,28 @@ def blocks(call: Call) -> Value:
 @handles("Squeeze")
 def squeeze(call: Call) -> Value:
     sym = call.sym()
-    full = [call.batch, *sym.shape]
+    full = call.full(sym)
     axes = call.integers_of(1, "axes")
-    drop = {a % len(full) for a in axes} if axes is not None else {i for i, d in enumerate(full) if d == 1 and i}
+    drop = {a % len(full) for a in axes} if axes is not None else {i for i, d in enumerate(full) if d == 1 and i != sym.batch}
     if any(full[a] != 1 for a in drop):
         raise call.refuse(f"cannot squeeze axes {sorted(drop)} of {full}")
-    return call.builder.reshaped(
-        sym, frame_shape(call, [d for i, d in enumerate(full) if i not in drop] if 0 not in drop else [])
-    )
+    return call.framed(sym, [d for i, d in enumerate(full) if i not in drop])
 
 
 @handles("Unsqueeze")
 def unsqueeze(call: Call) -> Value:
     sym = call.sym()
     axes = call.integers_of(1, "axes") or []
-    rank = 1 + len(sym.shape) + len(axes)
-    full = [call.batch, *sym.shape]
+    full = call.full(sym)
+    rank = len(full) + len(axes)
     for axis in sorted(a % rank for a in axes):
         full.insert(axis, 1)
-    if 0 in {a % rank for a in axes}:
-        raise call.refuse("Unsqueeze in front of the batch", "keep the batch first")
-    return call.builder.reshaped(sym, frame_shape(call, full))
+    return call.framed(sym, full)
 
 
 @handles("Shape")
 def shape_of(call: Call) -> Value:
-    sym = call.sym()
-    full = [call.batch, *sym.shape]
+    full = call.full(call.sym())
     return Const(np.array(full[call.attribute("start", 0) : call.attribute("end", len(full))], np.int64))
 
 
@@ -143,8 +145,5 @@ def argmax(call: Call) -> Value:
 
 @handles("Softmax", "LogSoftmax")
 def softmax(call: Call) -> Value:
-    sym = call.integers()
-    rank = 1 + len(sym.shape)
-    if int(call.attribute("axis", -1 if call.opset >= 13 else 1)) % rank != 1:
-        raise call.refuse(f"{call.node.op_type} over another axis than the channels", "axis=1")
-    return replace(sym, cut=call.node.name or call.node.output[0])
+    """At the end and over the channels; elsewhere `approximate.py` has it."""
+    return replace(call.integers(), cut=call.node.name or call.node.output[0])

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgeq.frontend.exact import UNIT, Lane, is_power_of_two, spread
+from edgeq.frontend.nodes import tokens
 from edgeq.frontend.nodes.call import NO_PADS, Call, handles
 from edgeq.frontend.symbols import Shape, Sym, Value
 from edgeq.ops.average_pool import AveragePool
@@ -140,8 +141,13 @@ def global_average_pool(call: Call) -> Value:
 
 @handles("ReduceMean")
 def reduce_mean(call: Call) -> Value:
-    rank = 1 + len(call.integers().shape)
+    shape = call.integers().shape
+    rank = 1 + len(shape)
     axes = sorted(a % rank for a in call.integers_of(1, "axes") or [])
+    if rank == 3 and axes == [1]:
+        sym = call.builder.scaled(tokens.plain(tokens.by_feature(call, call.integers())))
+        mean = averaged(call, sym, GlobalAveragePool(), shape[0])
+        return call.builder.reshaped(mean, (1, shape[1]) if call.attribute("keepdims", 1) else shape[1:])
     if rank != 4 or axes != [2, 3]:
         raise call.refuse(f"ReduceMean over axes {axes} of {rank} dimensions", "over H and W: axes 2 and 3 of [N, C, H, W]")
     sym = global_average(call)
@@ -236,6 +242,8 @@ def pad(call: Call) -> Value:
 
 @handles("Concat")
 def concat(call: Call) -> Value:
+    if int(call.attribute("axis", 1)) == 1 and any(isinstance(v, Sym) and len(v.shape) == 2 for v in call.inputs):
+        return tokens.append(call)
     syms = [call.builder.in_layout(call.integers(i)) for i in range(len(call.inputs))]
     if int(call.attribute("axis", 1)) % (1 + len(syms[0].shape)) != 1:
         raise call.refuse(f"Concat along axis {call.attribute('axis', 1)}", "along the channels, axis 1")
