@@ -37,7 +37,7 @@ module eq_ring #(
   eq_ram #(
     .Width(Width),
     .Depth(Depth),
-    .LutDepth(Width * Depth <= 4096 ? 256 : 64)
+    .LutDepth(Width * Depth <= 9216 ? 512 : 64)
   ) u_ram (
     .clk_i,
     .write_i,

@@ -132,7 +132,7 @@ module eq_token_store #(
   eq_ram #(
     .Width(Groups * Width),
     .Depth(Depth),
-    .LutDepth(Groups * Width * Depth <= 4096 ? 256 : 64)
+    .LutDepth(Groups * Width * Depth <= 9216 ? 512 : 64)
   ) u_ram (
     .clk_i,
     .write_i(write),

@@ -164,7 +164,8 @@ module eq_window #(
     assign column = {pixel_q, lines};
     eq_ram #(
       .Width(SpanH * PixBits),
-      .Depth(Wp)
+      .Depth(Wp),
+      .LutDepth(128) // block RAM is 512 words deep
     ) u_lines (
       .clk_i,
       .write_i(step1_q),

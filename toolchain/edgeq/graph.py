@@ -190,6 +190,10 @@ class Op(ABC):
             return (fold.simd,) * len(xs), fold.pe
         return tuple(x.channels for x in xs), self.infer(*xs).channels
 
+    def buffers(self, fold: Fold) -> bool:
+        """True where it is in the graph for the FIFO in front of it."""
+        return False
+
     def input_folds(self, *xs: IntType) -> list[Fold]:
         """folds() for the only reader of the network's input, a beat of which may hold several pixels (`Fold.beat`)."""
         return self.folds(*xs)

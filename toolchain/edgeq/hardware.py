@@ -37,20 +37,23 @@ class Cost:
 
 LUT_RAM_DEPTH = 64
 """Words up to which the RTL library builds a memory of LUTs."""
-STORE_LUT_DEPTH, STORE_LUT_BITS = 256, 4096
-"""The same of eq_ring and eq_token_store, where it has no more bits."""
+STORE_LUT_DEPTH, STORE_LUT_BITS = 512, 9216
+"""The same of eq_ring and eq_token_store, where it has no more bits: half a RAMB18."""
+LINE_LUT_DEPTH = 128
+"""The same of the lines of eq_window."""
 RAMB36 = ((512, 72), (1024, 36), (2048, 18), (4096, 9), (8192, 4), (16384, 2), (32768, 1))
 """Shapes of a block RAM, depth by width (UG573)."""
 
 
-def memory_cost(width: int, depth: int, rom: bool = False, block: bool = False) -> Cost:
+def memory_cost(width: int, depth: int, rom: bool = False, block: bool = False, lut_depth: int = LUT_RAM_DEPTH) -> Cost:
     """A memory of the RTL library by our model: constants, LUT ROM or LUT RAM (14 bits of 32 words in 8 LUTs), or block RAM.
 
-    block: block RAM also where it is shallow. Of the bits of a ROM only those count that differ from each other.
+    block: block RAM also where it is shallow. lut_depth: words up to which it is LUTs. Of the bits of a ROM only those count that
+    differ from each other.
     """
     if depth <= 1 and rom:
         return Cost()
-    if depth <= LUT_RAM_DEPTH and not block:
+    if depth <= lut_depth and not block:
         different = min(width, 1 << depth)
         return Cost(lut=different, ff=different) if rom else Cost(lut=ceil(depth / 32) * width * 8 / 14)
     whole = min(ceil(depth / rows) * ceil(width / bits) for rows, bits in RAMB36)
@@ -60,9 +63,7 @@ def memory_cost(width: int, depth: int, rom: bool = False, block: bool = False) 
 
 def store_cost(width: int, depth: int) -> Cost:
     """The memory of eq_ring and eq_token_store: of few bits, more words than elsewhere are LUT RAM."""
-    if depth <= STORE_LUT_DEPTH and width * depth <= STORE_LUT_BITS:
-        return Cost(lut=ceil(depth / 32) * width * 8 / 14)
-    return memory_cost(width, depth)
+    return memory_cost(width, depth, lut_depth=STORE_LUT_DEPTH if width * depth <= STORE_LUT_BITS else LUT_RAM_DEPTH)
 
 
 def memory_room(width: int, depth: int) -> int:

@@ -63,6 +63,7 @@ class Network:
     """A graph with its folds as an event graph; FIFO depths are given to each question.
 
     stages: of each node.  edges: where a FIFO may stand, in the order of the nodes.  joins: those of nodes with several inputs.
+    buffers: those of nodes that are there for their FIFO.
     """
 
     def __init__(self, graph: Graph, folds: Mapping[str, Fold]) -> None:
@@ -71,7 +72,8 @@ class Network:
         self._beats = input_stream(graph, folds).pixels
         self.stages = {n.name: n.op.schedule(folds[n.name], *(types[name] for name in n.inputs)) for n in graph.nodes}
         self.edges: list[Edge] = [(node.name, port) for node in graph.nodes for port in range(len(node.inputs))]
-        self.joins = {edge for node in graph.nodes if len(node.inputs) > 1 for edge in self.edges if edge[0] == node.name}
+        self.joins = [edge for node in graph.nodes if len(node.inputs) > 1 for edge in self.edges if edge[0] == node.name]
+        self.buffers = [(node.name, 0) for node in graph.nodes if node.op.buffers(folds[node.name])]
 
     def simulate(self, depths: Mapping[Edge, int], frames: int) -> Schedule:
         """The first `frames` frames. Raises EdgeqError where the network stops for want of buffers."""
@@ -91,13 +93,14 @@ class Network:
     def least_depths(self, period: Fraction | None = None) -> dict[Edge, int]:
         """A FIFO depth for every edge, 0 for none, with which the network has the rate of unlimited FIFOs.
 
-        Each is the least that keeps the rate, given the others. Edges of operators with one input are freed of theirs first. In a
-        network of more than MAX_STEPS steps a frame, those left are as large as the earliest schedule needs.
-        period: cycles a frame that are enough.
+        Each is the least that keeps the rate, given the others. Edges of operators with one input are freed of theirs first,
+        those of buffers last. In a network of more than MAX_STEPS steps a frame, those left are as large as the earliest schedule
+        needs. period: cycles a frame that are enough.
         """
         depths: dict[Edge, int | None] = dict.fromkeys(self.edges)
         period = max(self.cycles(depths), period or Fraction(0))
-        for group in ([e for e in self.edges if e not in self.joins], [e for e in self.edges if e in self.joins]):
+        single = [e for e in self.edges if e not in self.joins and e not in self.buffers]
+        for group in (single, list(self.joins), list(self.buffers)):
             if self._keeps(period, without := depths | dict.fromkeys(group, 0)):
                 depths = without
                 continue

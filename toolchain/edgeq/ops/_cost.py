@@ -14,7 +14,7 @@ from edgeq.delta import BANKS_PER_RAM, Program, program
 from edgeq.digits import DigitCode
 from edgeq.fold import Fold
 from edgeq.graph import IntType
-from edgeq.hardware import Cost, memory_cost, store_cost
+from edgeq.hardware import LINE_LUT_DEPTH, Cost, memory_cost, store_cost
 from edgeq.ops._rtl import (
     PATCH_FIFO,
     Window,
@@ -91,7 +91,7 @@ def scaled(cost: Cost, times: float) -> Cost:
 def window(geometry: Window, pixel_bits: int) -> Cost:
     """eq_window: the line memory, the registers of the window, counters."""
     (kh, kw), (dh, dw) = geometry.kernel, geometry.dilation
-    lines = memory_cost((kh - 1) * dh * pixel_bits, geometry.padded[1]) if kh > 1 else Cost()
+    lines = memory_cost((kh - 1) * dh * pixel_bits, geometry.padded[1], lut_depth=LINE_LUT_DEPTH) if kh > 1 else Cost()
     return lines + CONTROL + Cost(lut=60, ff=kh * ((kw - 1) * dw + 1) * pixel_bits + pixel_bits)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from edgeq.fold import Fold
 from edgeq.graph import Draw, IntType, Op
 from edgeq.hardware import Cost, HlsCall, RtlInstance, Stage
-from edgeq.ops import _cost, _sample, _schedule
+from edgeq.ops import _cost, _rtl, _sample, _schedule
 
 if TYPE_CHECKING:
     from edgeq.lower.onnx import Body
@@ -66,10 +66,12 @@ class WidthConverter(Op):
         beat = _schedule.together(given // taken) if given > taken else _schedule.parts(taken // given)
         return (Stage(beat * (x.size // max(taken, given)), DEPTH),)
 
+    def buffers(self, fold: Fold) -> bool:
+        return not fold.narrow or fold.pe == fold.simd
+
     def narrow_folds(self, *xs: IntType) -> list[Fold]:
-        channels = xs[0].channels
-        sizes = [n for n in range(1, channels + 1) if channels % n == 0]
-        return [Fold("folded", pe, simd, narrow=True) for pe in sizes for simd in sizes if pe % simd == 0 or simd % pe == 0]
+        """As a buffer; `edgeq.beats.fitted` gives a converter its own."""
+        return _rtl.narrow_lane_folds(xs[0].channels)
 
     def cost(self, fold: Fold, *xs: IntType) -> Cost:
         (x,) = xs
