@@ -20,6 +20,7 @@ import parity
 import pytest
 from bundle import bundle
 
+from edgeq.beats import fitted
 from edgeq.board import board
 from edgeq.engines.hls import HlsEngine
 from edgeq.engines.ort import OrtEngine
@@ -219,6 +220,43 @@ VERILOG = [
            "(c/Pe)*Lanes + h*Pe + c%Pe", "h*HeadChannels + c"),
 ]  # fmt: skip
 
+NARROWED = {
+    "values": [
+        Mutant("a beat for a whole pixel", "requantize", "eq_steps.sv", "(NarrowIn || last)", "last"),
+        Mutant("another frame of keys while one is read", "scores", "eq_token_store.sv",
+               "2'(Frames);\n  assign in_ready_o = (Narrow || wlast_slice) && frames_q != 2'(Frames);",
+               "2'd2;\n  assign in_ready_o = (Narrow || wlast_slice) && frames_q != 2'd2;"),
+        Mutant("room for two frames when written", "scores", "eq_token_store.sv", "AddrBits'(Frames * Words - 1)",
+               "AddrBits'(2 * Words - 1)"),
+        Mutant("room for two frames when read", "scores", "eq_token_store.sv",
+               "raddr_q <= Frames == 2 && (upper_q ^ release_i)", "raddr_q <= upper_q ^ release_i"),
+        Mutant("a token a beat", "values", "eq_token_store.sv", "(Narrow || wlast_slice)", "wlast_slice"),
+        Mutant("the first head's weights", "values", "eq_attention_values.sv",
+               "if (last_head_slice) head_q <= head_q + 1'b1;", ""),
+        Mutant("a head a channel", "values", "eq_attention_values.sv", "if (last_head_slice) head_q", "head_q"),
+        Mutant("the first part only", "requantize", "eq_width_converter.sv", "SliceBits'(index)", "SliceBits'(0)"),
+        Mutant("a beat of the same part", "requantize", "eq_width_converter.sv", ".NarrowIn(Widens)", ".NarrowIn(1'b0)"),
+    ],
+    "the schedule": [
+        Mutant("room for one beat", "requantize", "eq_width_converter.sv", ".Depth(2)", ".Depth(1)"),
+    ],
+    "stalls": [
+        Mutant("steps without a credit", "requantize", "eq_steps.sv", "(!NarrowOut && step_q != '0)", "(step_q != '0)"),
+        Mutant("sums of one query only", "values", "eq_attention_values.sv", ".Depth(FifoDepth * Slices)", ".Depth(Slices)"),
+    ],
+    "a stop": [
+        Mutant("a pixel for every beat", "requantize", "eq_steps.sv", "(NarrowIn || last)", "1'b1"),
+        Mutant("sums that are not there yet", "values", "eq_attention_values.sv", "count_q == IndexBits'(Slices - 1)",
+               "count_q == '0"),
+        Mutant("parts without a credit", "scores", "eq_width_converter.sv", ".NarrowOut(!Widens)", ".NarrowOut(1'b0)"),
+        Mutant("the last part of the sums only", "values", "eq_attention_values.sv", "(Narrow || last_slice)", "last_slice"),
+    ],
+}  # fmt: skip
+"""Of designs in narrow beats, by what finds them: values of a free run, its cycles, a run with stalls, a free run that stops."""
+
+LONG_PAUSES = np.repeat([2, 0], 200)
+"""Of the output, so that every FIFO fills."""
+
 
 TREE = [
     Mutant("a wrong parent", "tree", "y0", "int'(y1)", "int'(y2)"),
@@ -316,6 +354,38 @@ def test_a_mutant_of_the_verilog_is_killed(mutant: Mutant, tmp_path: Path) -> No
     path = tmp_path / mutant.file
     path.write_text(mutant.apply(path.read_text()))
     assert simulate(case, tmp_path) > 0
+
+
+def verdict(case: parity.Case, made: lower_rtl.Design, folder: Path) -> str:
+    """What finds a fault in the design in `folder`, of the keys of NARROWED the first; empty where nothing does."""
+    engine = parity.simulation(case.built, folder)
+    engine.silence = 10_000
+    try:
+        if parity.mismatches(case.y, engine.run(case.x)) > 0:
+            return "values"
+    except EdgeqError:
+        return "a stop"
+    if parity.off_schedule(made, engine) > 0:
+        return "the schedule"
+    try:
+        stalled = [parity.mismatches(case.y, engine.run(case.x, stalls=1))]
+        stalled.append(parity.mismatches(case.y, engine.run(case.x, pauses=LONG_PAUSES)))
+    except EdgeqError:
+        return "stalls"
+    return "stalls" if any(stalled) else ""
+
+
+@pytest.mark.parametrize(("how", "mutant"), [(how, m) for how, mutants in NARROWED.items() for m in mutants], ids=str)
+def test_a_mutant_of_narrow_beats_is_killed(how: str, mutant: Mutant, tmp_path: Path) -> None:
+    """A credit or a beat too many stops the simulation: where the rest of the design holds no fault, that is a kill, too."""
+    case = parity.case_of(*OPS[mutant.op])
+    assert case.varied
+    graph, folds = fitted(case.built, parity.folds_of(case, case.op.narrow_folds(*case.types)[0]))
+    made = lower_rtl.lower(graph, folds, tmp_path)
+    assert verdict(case, made, tmp_path) == ""
+    path = tmp_path / mutant.file
+    path.write_text(mutant.apply(path.read_text()))
+    assert verdict(case, made, tmp_path) == how
 
 
 @pytest.mark.parametrize("mutant", TREE, ids=str)

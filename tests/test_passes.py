@@ -16,7 +16,12 @@ from edgeq.frontend.qonnx import import_qonnx
 from edgeq.graph import Graph, IntType, Node, Op
 from edgeq.lower import onnx as lower_onnx
 from edgeq.ops.add import Add
+from edgeq.ops.add_position import AddPosition
+from edgeq.ops.attention_scores import AttentionScores
+from edgeq.ops.attention_values import AttentionValues
+from edgeq.ops.concat import Concat
 from edgeq.ops.conv2d import Conv2d
+from edgeq.ops.layer_norm import LayerNorm
 from edgeq.ops.lookup import Lookup
 from edgeq.ops.max_pool import MaxPool
 from edgeq.ops.rearrange import Rearrange
@@ -28,6 +33,7 @@ from edgeq.passes.fuse_post import FUSE_POST, UNFUSED
 from edgeq.passes.hoist_elementwise import HOIST_ELEMENTWISE
 from edgeq.passes.remove_identity import REMOVE_IDENTITY
 from edgeq.passes.runner import Condition, Pass, run_passes
+from edgeq.passes.wait_before import WAIT_BEFORE
 
 IMAGE = IntType((2, 4, 4), -8, 7)
 
@@ -204,3 +210,121 @@ def test_batch_norm_before_a_pool_is_fused_into_the_layer(tmp_path: Path) -> Non
     assert names(hardware_passes(graph)) == ["Conv2d", "MaxPool"]
     lower_onnx.save(graph, tmp_path / "m.onnx")
     assert Fraction(graph.meta["real"]["t0"]["scale"][0]) == Fraction(1, 4)
+
+
+# wait_before: n is made from x by a LayerNorm; queries q, keys k and values v are made from n
+
+
+TOKENS = IntType((4, 1, 6), -128, 127)
+CAST = Requantize(np.array([1]), np.array([0]), 9, "half_even", -128, 127)
+
+
+def tokens(source: str, output: str, seed: int = 0) -> Node:
+    """A layer of each token."""
+    return Node(output, Conv2d(np.random.default_rng(seed).integers(-9, 10, size=(4, 4, 1, 1)), post=CAST), (source,), output)
+
+
+def attention(
+    sources: str = "nnn", residual: str = "x", norm: tuple[Node, ...] | None = None, more: tuple[Node, ...] = ()
+) -> Graph:
+    """sources: of q, k and v.  residual: what is added to the result.  norm: what makes n."""
+    one = np.array([1])
+    nodes = [
+        Node("x", AddPosition(np.arange(24).reshape(4, 6)), ("image",), "x"),
+        *(norm or (Node("n", LayerNorm(24), ("x",), "n"),)),
+        *(tokens(source, output, seed) for seed, (source, output) in enumerate(zip(sources, "qkv", strict=True))),
+        *more,
+        Node("s", AttentionScores(2), ("q", "k"), "s"),
+        Node("p", Requantize(one, np.array([0]), 8, "floor", 0, 255), ("s",), "p"),
+        Node("a", AttentionValues(2), ("p", "v"), "a"),
+        Node("y", Add(one, one), (residual, "a"), "y"),
+    ]
+    return Graph("image", TOKENS, nodes, "y")
+
+
+def waited(graph: Graph) -> dict[str, tuple[str, ...]]:
+    """What each node reads after the pass, which run_passes shows to keep the integers."""
+    return {node.name: node.inputs for node in run_passes(graph, (WAIT_BEFORE,)).nodes}
+
+
+def unmoved(graph: Graph) -> bool:
+    return waited(graph) == {node.name: node.inputs for node in graph.nodes}
+
+
+def test_queries_and_the_residual_wait_in_one_buffer() -> None:
+    """Rule 3: keys and values come from n at once; the scores' queries from a copy of it behind the buffer."""
+    graph = attention()
+    made = waited(graph)
+    added = {"n_buffer": ("x",), "n_again": ("n_buffer",)}
+    moved = {"q": ("n_again",), "y": ("n_buffer", "a")}
+    assert made == {node.name: node.inputs for node in graph.nodes} | added | moved
+    assert [made[name] for name in ("n", "k", "v")] == [("x",), ("n",), ("n",)]
+    built = run_passes(graph, (WAIT_BEFORE,))
+    x = TOKENS.random(np.random.default_rng(0), 50)
+    y = ReferenceEngine(graph).run(x)
+    assert np.ptp(y) > 0 and np.array_equal(ReferenceEngine(built).run(x), y)
+
+
+def test_paths_of_several_operators_wait_as_a_whole() -> None:
+    """Rules 1 and 2: q and k by two layers each, n by two operators, which are both built again."""
+    norm = (
+        Node("m", LayerNorm(24), ("x",), "m"),
+        Node("n", Requantize(np.array([3]), np.array([1]), 1, "floor", -99, 99), ("m",), "n"),
+    )
+    graph = attention("efn", norm=(*norm, tokens("n", "e", 5), tokens("n", "f", 6)))
+    made = waited(graph)
+    assert [made[name] for name in ("m_buffer", "m_again", "n_again")] == [("x",), ("m_buffer",), ("m_again",)]
+    assert [made[name] for name in ("e", "f", "q", "k", "y")] == [("n_again",), ("n",), ("e",), ("f",), ("m_buffer", "a")]
+
+
+def test_what_others_read_too_ends_a_path() -> None:
+    """Of m, between x and n, another reader: x of rule 2 is then m."""
+    norm = (Node("m", LayerNorm(24), ("x",), "m"), Node("n", CAST, ("m",), "n"))
+    made = waited(attention(norm=norm, residual="m"))
+    assert [made[name] for name in ("n_buffer", "n_again", "q", "y")] == [("m",), ("n_buffer",), ("n_again",), ("n_buffer", "a")]
+    # nobody else reads x: x of rule 2 is then the image
+    made = waited(attention(residual="image"))
+    assert [made[name] for name in ("x_buffer", "x_again", "n_again", "q")] == [
+        ("image",),
+        ("x_buffer",),
+        ("x_again",),
+        ("n_again",),
+    ]
+    # of e, between n and q: the queries end at e, the keys at n
+    assert unmoved(attention("enn", norm=(Node("n", LayerNorm(24), ("x",), "n"), tokens("n", "e")), residual="e"))
+
+
+def test_two_attentions_share_a_buffer() -> None:
+    second = (tokens("n", "r", 7), tokens("n", "l", 8), Node("t", AttentionScores(2), ("r", "l"), "t"))
+    graph = attention(more=second)
+    graph.nodes.append(Node("z", Concat(), ("y2", "t2"), "z"))
+    graph.nodes[-1:-1] = [
+        Node("y2", Rearrange((24,), (0,), (24,)), ("y",), "y2"),
+        Node("t2", Rearrange((72,), (0,), (72,)), ("t",), "t2"),
+    ]
+    graph.output = "z"
+    made = waited(graph)
+    assert [made[name] for name in ("q", "r", "k", "l")] == [("n_again",), ("n_again",), ("n",), ("n",)]
+    assert sum(name.endswith(("_buffer", "_again")) for name in made) == 2
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        attention("xnn"), attention("nxn", residual="n"),  # rule 1: two tensors
+        attention("nnn", residual="n"),  # rule 2: nobody else reads x
+        replace(attention("nnn", residual="x"), nodes=attention("nnn", residual="x").nodes[:-1], output="a"),
+    ],
+    ids=["queries of x", "keys of x", "residual of n", "no residual"],
+)  # fmt: skip
+def test_tokens_that_need_no_buffer_stay(graph: Graph) -> None:
+    assert unmoved(graph)
+
+
+def test_no_buffer_in_front_of_nothing() -> None:
+    """Rule 2: n is x, here the input of the graph; rule 1: queries that are the keys cannot come before them."""
+    graph = attention("iii", residual="i")
+    assert unmoved(replace(graph, nodes=graph.nodes[2:], input="i"))
+    graph = attention()
+    same = [replace(node, inputs=("k", "k")) if node.name == "s" else node for node in graph.nodes if node.name != "q"]
+    assert unmoved(replace(graph, nodes=same))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import parity
 import pytest
 import torch
 from onnx import helper
@@ -22,16 +24,23 @@ from qonnx_models import Builder, engines, kinds
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edgeq.beats import fitted
+from edgeq.board import board
+from edgeq.engines import verilator
+from edgeq.engines.hls import HlsEngine
 from edgeq.engines.reference import ReferenceEngine
 from edgeq.errors import EdgeqError
 from edgeq.fixed_point import DOMAIN, INTEGER, FixedPoint
+from edgeq.folding import Target, plan
 from edgeq.frontend import builder
 from edgeq.frontend.brevitas import export_module
 from edgeq.frontend.qonnx import given_inputs, import_qonnx
 from edgeq.graph import Graph
+from edgeq.lower import hls, rtl
 from edgeq.lower import onnx as lower_onnx
 from edgeq.operators import build, carried, run
 from edgeq.ops import registry
+from edgeq.passes import hardware_passes
 from edgeq.train import (
     FixedAct,
     FixedConv2d,
@@ -304,6 +313,62 @@ def test_every_engine_equals_pytorch(attention: str, tmp_path: Path) -> None:
     assert len(np.unique(expected)) > 2
     with torch.no_grad():
         np.testing.assert_array_equal(net(images).numpy(), expected)
+
+
+FPS = 15_000
+"""Of the whole images: operators of a few lanes each, whose simulation is compiled soonest."""
+ULTRA96 = board("ultra96")
+
+
+@pytest.fixture(scope="module")
+def whole() -> tuple[Graph, np.ndarray, np.ndarray]:
+    """A Segmenter of three blocks as hardware has it, six images, and the labels of all their pixels by PyTorch."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    size = (32, 48)
+    with seeded(0):
+        source = Segmenter(5, size, stem=(6, 8), channels=16, heads=2, encoder=2, decoder=1).eval()
+        for parameter in (source.position, source.class_tokens):
+            nn.init.normal_(parameter)
+        for bn in source.bns:
+            bn.running_var.fill_(0.1)
+        images = torch.rand(6, 3, *size)
+    net = Labels(integer(source, images)).eval()
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+        export_module(net, (1, 3, *size), Path(folder) / "q.onnx")
+        graph = import_qonnx(Path(folder) / "q.onnx")
+        y = net(images).numpy().astype(np.int64)
+    codes, _ = given_inputs(graph, images.numpy())
+    torch.set_num_threads(threads)
+    return hardware_passes(graph), codes, y
+
+
+@pytest.mark.parametrize("narrow", [False, True], ids=["whole pixels", "narrow"])
+def test_verilog_labels_whole_images_as_pytorch(
+    narrow: bool, whole: tuple[Graph, np.ndarray, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each beat in its cycle, too. The design is large, the images are few: compilation counts, not the speed that it gives."""
+    monkeypatch.setattr(verilator, "UNITY_BYTES", 1 << 30)
+    monkeypatch.setattr(verilator, "QUICK", verilator.ONCE)
+    graph, codes, y = whole
+    found = plan(graph, ULTRA96, Target(fps=FPS, narrow=narrow))
+    assert any(fold.narrow for fold in found.folds.values()) is narrow
+    wired, folds = fitted(found.graph, found.folds)
+    most = Fraction(int(ULTRA96.clock_mhz * 1e6 // FPS))
+    made = rtl.lower(wired, folds, tmp_path, period=most if narrow else None)
+    engine = parity.simulation(wired, tmp_path)
+    for stalls in (1, None):
+        assert parity.mismatches(y, engine.run(codes, stalls=stalls)) == 0
+    assert parity.off_schedule(made, engine) == 0
+    assert engine.cycles_per_frame <= most
+
+
+def test_hls_labels_whole_images_as_pytorch(whole: tuple[Graph, np.ndarray, np.ndarray], tmp_path: Path) -> None:
+    graph, codes, y = whole
+    assert len(codes) >= 5 and len(np.unique(y)) == 5
+    found = plan(graph, ULTRA96, Target(fps=FPS, narrow=True))
+    hls.lower(found.graph, found.folds, ULTRA96, tmp_path)
+    assert parity.mismatches(y, HlsEngine(tmp_path).run(codes)) == 0
 
 
 def test_it_is_trained_saved_and_loaded(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ Rules:
    operators of one input, what is between them read by nobody else, to the same tensor n.
 2. n is traced back in the same way to a tensor x that others read too. Where n is x or nobody else reads x, nothing is done.
 3. x gets a buffer (a WidthConverter of equal widths, in front of which the schedule puts a FIFO); the path to the first input
-   gets operators of its own between x and n. They and the other readers of x read the buffer.
+   gets operators of its own between x and n. They and the other readers of x read the buffer. Where an operator before has made
+   them, the path reads those.
 """
 
 from __future__ import annotations
@@ -41,11 +42,9 @@ def _buffered(graph: Graph, node: Node) -> Graph | None:
         return path
 
     first, second = (back(tensor) for tensor in node.inputs)
-    if not first or not second or first[-1].inputs != second[-1].inputs:
+    if not first or not second or first[-1].inputs != second[-1].inputs or first[-1] is second[-1]:
         return None
     (shared,) = first[-1].inputs
-    if len(readers[shared]) < 2:
-        return None
     chain = back(shared)
     if not chain:
         return None
@@ -59,13 +58,14 @@ def _buffered(graph: Graph, node: Node) -> Graph | None:
         replace(made, name=f"{made.name}_again", inputs=tuple(copies[name] for name in made.inputs), output=copies[made.output])
         for made in reversed(chain)
     ]
+    there = copies[shared] in makers
     nodes: list[Node] = []
     for made in graph.nodes:
-        if made is chain[-1]:
+        if made is chain[-1] and not there:
             nodes += [Node(buffer, WidthConverter(), (source,), buffer), *again]
         if made is first[-1]:
             made = replace(made, inputs=(copies[shared],))
-        elif made in others:
+        elif made in others and not there:
             made = replace(made, inputs=tuple(buffer if name == source else name for name in made.inputs))
         nodes.append(made)
     return replace(graph, nodes=nodes)
