@@ -27,7 +27,7 @@ from edgeq.hardware import Cost
 from edgeq.ops.add import Add
 from edgeq.passes import hardware_passes
 from edgeq.retype import Way
-from edgeq.train import DenseShift, Formats, KHot, Recipe, Ternary, convert, fit, formats, quantizers
+from edgeq.train import DenseShift, Formats, KHot, Recipe, StatsQ, Ternary, convert, fit, formats, quantizers
 from edgeq.train.digits import split as digits
 from edgeq.train.loop import seeded
 from edgeq.train.search import Aim, Candidates, Search, reachable, search, split
@@ -269,12 +269,12 @@ def test_the_command_and_its_file(trained: tuple[nn.Module, Path], capsys: pytes
 def test_formats_come_back(tmp_path: Path, trained: tuple[nn.Module, Path]) -> None:
     kinds = [
         FixedPoint(6), FixedPoint(8, -2, False, "AP_RND", "AP_WRAP"), KHot(8, k=3), KHot(5, 1, k=1), DenseShift(4), Ternary(),
-        Ternary(integer=2),
+        Ternary(integer=2), StatsQ(1), StatsQ(4, scale_bits=1),
     ]  # fmt: skip
     assert [formats.parse(str(kind)) for kind in kinds] == kinds
     assert formats.parse(" ap_ufixed<8, 0> ") == FixedPoint(8, 0, False) and formats.parse("KHot<8,?>") == KHot(8)
     for text in ("ap_fixed<8>", "ap_fixed<8,?", "KHot<8,?,2>", "ap_fixed<8,?,k=2>", "Ternary<2,?,k=2>", "Words<8,?>",
-                 "ap_fixed<99,?>", "ap_fixed<8,?,AP_UP>"):  # fmt: skip
+                 "StatsQ<4,1>", "StatsQ<8,?>", "StatsQ<4,?,k=2>", "ap_fixed<99,?>", "ap_fixed<8,?,AP_UP>"):  # fmt: skip
         with pytest.raises(EdgeqError):
             formats.parse(text)
     layers = {"conv1": Formats(weight=KHot(8, k=2)), "relu": Formats(features=FixedPoint(5, signed=False)), "fc": Formats()}

@@ -128,6 +128,20 @@ def test_shiftmax_has_softmax_s_gradient() -> None:
     torch.testing.assert_close(x.grad, expected)
 
 
+def test_near_max_weighs_by_what_it_chooses() -> None:
+    """Where nothing is given the weights of a row add up to about 1, in the first data; the state keeps it."""
+    with seeded(0):
+        x = torch.randn(2, 2, 6, 30)
+    layer = calibrated(FixedNearMax(), x)
+    y = layer(x)
+    assert 0.7 < y.sum(-1).mean() < 1.5 and set(y.unique().tolist()) == {0.0, layer.out}
+    assert (y > 0).sum(-1).float().mean() > 4
+    fresh = FixedNearMax()
+    fresh.load_state_dict(layer.state_dict())
+    assert torch.equal(fresh.eval()(x), y)
+    assert calibrated(layer, x * 8).out > fresh.out
+
+
 def test_near_max_keeps_a_quarter() -> None:
     with seeded(0):
         x = torch.randn(2, 2, 6, 30) * 2
@@ -231,7 +245,7 @@ def test_scores_and_values_are_exact_sums() -> None:
         q, k, v = torch.randn(3, 2, 6, 1, 5).unbind()
         few = torch.randn(2, 6, 1, 3)
         p = torch.rand(2, 3, 5, 5).round(decimals=1)
-    scores, masks, values = FixedScores(3), FixedScores(2, pairs=False), FixedValues(3, scale=2.0**-15)
+    scores, masks, values = FixedScores(3), FixedScores(2, pairs=False), FixedValues(3, FixedShiftmax())
     p = (p * 2**15).round() / 2**15
     for layer, xs in ((scores, (q, k)), (masks, (q, few)), (values, (p, v))):
         calibrated(layer, *xs)

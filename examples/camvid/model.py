@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from edgeq.train import StatsQ
 from edgeq.train.camvid import CLASSES
 from edgeq.train.loop import seeded
-from edgeq.train.models import IntegerSegmenter, Labels, Segmenter, integer
+from edgeq.train.models import IntegerSegmenter, Labels, Segmenter, Words, integer
 
 SIZE = (120, 160)
 
@@ -15,15 +16,15 @@ def float_model() -> Segmenter:
     return Segmenter(len(CLASSES), SIZE)
 
 
-def fixed(net: Segmenter, images: Tensor, attention: str = "shiftmax") -> IntegerSegmenter:
-    """`net` on integers only, its points found from `images`."""
-    return integer(net, images, attention=attention)
+def fixed(net: Segmenter, images: Tensor, attention: str = "shiftmax", stats_bits: int | None = None) -> IntegerSegmenter:
+    """`net` on integers only, its points found from `images`.  stats_bits: of StatsQ weights in the encoder's dense layers."""
+    return integer(net, images, Words(encoder=StatsQ(stats_bits) if stats_bits else None), attention)
 
 
-def untrained(attention: str = "shiftmax") -> nn.Module:
+def untrained(attention: str = "shiftmax", stats_bits: int | None = None) -> nn.Module:
     """The integer-only network for weights that are loaded: what it is calibrated on does not matter."""
     with seeded(0):
-        return Labels(fixed(float_model().eval(), torch.rand(1, 3, *SIZE), attention))
+        return Labels(fixed(float_model().eval(), torch.rand(1, 3, *SIZE), attention, stats_bits))
 
 
 def model() -> nn.Module:
@@ -39,3 +40,8 @@ def positive() -> nn.Module:
 def near_max() -> nn.Module:
     """Attention near the largest of each row."""
     return untrained("near_max")
+
+
+def statsq() -> nn.Module:
+    """Shiftmax, and StatsQ weights of 4 bits in the encoder's dense layers."""
+    return untrained(stats_bits=4)

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgeq.train import Epoch, Recipe, binary_points, fit, freeze_statistics, load_packed, save_packed
+from edgeq.train import Annealing, Epoch, Recipe, binary_points, fit, freeze_statistics, load_packed, save_packed
 from edgeq.train.camvid import CLASSES, COLOURS, VOID, augmented, class_weights, confusion, load, mean_iou
 from edgeq.train.integer import ATTENTIONS
 from edgeq.train.loop import plain, seeded
@@ -24,6 +24,7 @@ from edgeq.train.models import Labels, Segmenter
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 DECAY, WARMUP = 0.05, 0.1
+WEIGHTS = ("fixed", "statsq")
 GAP, LINE, LEGEND_COLUMNS = 4, 16, 6
 """Of the picture: pixels between two images and of a line of the legend."""
 
@@ -33,7 +34,7 @@ def main() -> None:
     """DATA is an npz file as the README describes; FLOAT the float network's state."""
 
 
-def learn(net: nn.Module, data: Path, recipe: Recipe) -> int:
+def learn(net: nn.Module, data: Path, recipe: Recipe, annealing: Annealing | None = None) -> int:
     """Train; the seconds that it took."""
     images, labels = load(data, "train")
     start = time.perf_counter()
@@ -43,7 +44,7 @@ def learn(net: nn.Module, data: Path, recipe: Recipe) -> int:
             click.echo(f"epoch {epoch.number}/{recipe.epochs}, {epoch.seconds:.0f} s: loss {epoch.loss:.4f}")
 
     loss = partial(functional.cross_entropy, weight=class_weights(labels), ignore_index=VOID)
-    fit(net, images, labels, recipe, pairs=augmented, loss=loss, report=report)
+    fit(net, images, labels, recipe, pairs=augmented, loss=loss, annealing=annealing, report=report)
     return round(time.perf_counter() - start)
 
 
@@ -122,6 +123,11 @@ def oneshot(data: Path, float_file: Path, attention: str, images: int, threads: 
 @click.argument("float_file", metavar="FLOAT", type=FILE)
 @click.argument("target", type=FILE)
 @click.option("--attention", type=click.Choice(ATTENTIONS), default=ATTENTIONS[0], show_default=True)
+@click.option(
+    "--weights", type=click.Choice(WEIGHTS), default=WEIGHTS[0], show_default=True, help="Of the encoder's dense layers."
+)
+@click.option("--bits", default=4, show_default=True, help="Of StatsQ weights.")
+@click.option("--anneal/--no-anneal", default=True, show_default=True, help="StatsQ weights by confidence-guided annealing.")
 @click.option("--images", default=4, show_default=True, help="Training images that it is calibrated on.")
 @click.option("--epochs", default=3, show_default=True, help="Of training; 0: none.")
 @click.option("--batch", default=8, show_default=True)
@@ -135,6 +141,9 @@ def tune(
     float_file: Path,
     target: Path,
     attention: str,
+    weights: str,
+    bits: int,
+    anneal: bool,
     images: int,
     epochs: int,
     batch: int,
@@ -147,14 +156,18 @@ def tune(
     """Make FLOAT integer-only, fine-tune it, and write packed weights to TARGET."""
     torch.set_num_threads(threads)
     train_images, _ = load(data, "train")
-    net = fixed(float_network(float_file), plain(train_images[:: len(train_images) // images][:images], False), attention)
-    result: dict[str, Any] = {"attention": attention, "epochs": epochs, "rate": rate, "start": binary_points(net)}
+    shots = plain(train_images[:: len(train_images) // images][:images], False)
+    stats_bits = bits if weights == "statsq" else None
+    net = fixed(float_network(float_file), shots, attention, stats_bits)
+    annealing = Annealing() if stats_bits and anneal else None
+    result: dict[str, Any] = {"attention": attention, "stats_bits": stats_bits, "annealing": annealing is not None}
+    result |= {"epochs": epochs, "rate": rate, "start": binary_points(net)}
     result["calibrated"] = measured(net, data)["mean_iou"]
     click.echo(f"mean IoU {result['calibrated']:.2%} after calibration on {images} images")
     freeze_statistics(net)
     if epochs:
         recipe = Recipe(epochs, batch, rate, 1.0, seed, threads=threads, decay=DECAY, warmup=WARMUP)
-        result["seconds"] = learn(net, data, recipe)
+        result["seconds"] = learn(net, data, recipe, annealing)
     save_packed(Labels(net), target)
     show(result | {"learned": binary_points(net), **measured(net, data)}, json_file)
     if test:

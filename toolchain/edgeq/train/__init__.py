@@ -36,10 +36,12 @@ from edgeq.train.integer import (
 from edgeq.train.loop import Epoch, Recipe, accuracy, fit
 from edgeq.train.models import Segmenter, integer
 from edgeq.train.packed import load_packed, save_packed
+from edgeq.train.statsq import Annealing, StatsQ
 from edgeq.train.tree import LayerTree, TreeLoss, binary_weight
 
 __all__ = [
     "AdaQuant",
+    "Annealing",
     "BinaryAct",
     "BinaryConv2d",
     "BinaryLinear",
@@ -75,6 +77,7 @@ __all__ = [
     "LayerTree",
     "Recipe",
     "Segmenter",
+    "StatsQ",
     "Ternary",
     "TreeLoss",
     "accuracy",

@@ -321,4 +321,4 @@ def _spacing(weight: Tensor, quant: FixedQuant) -> float:
     """The root mean squared rounding error; weights that are codes have none: a quarter of the last bit, about what it is."""
     with torch.no_grad():
         error = float((quant(weight)[0] - weight).double().square().mean().sqrt())
-    return max(error, 2.0**-quant.point / 4)
+    return max(error, float(quant.unit(weight).mean()) / 4)

@@ -25,7 +25,7 @@ MAX_TABLE_BITS = 16
 
 
 @dataclass(frozen=True)
-class _Coding(FixedPoint):
+class Coding(FixedPoint):
     """A format of the codes +-m, m in `magnitudes()`: the nearest, a half to zero."""
 
     rounding: str = "AP_RND_ZERO"
@@ -33,6 +33,10 @@ class _Coding(FixedPoint):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.check_modes()
+
+    def check_modes(self) -> None:
+        """Raises EdgeqError where a field has not the value that all codings have."""
         if not self.signed or (self.rounding, self.overflow) != ("AP_RND_ZERO", "AP_SAT_SYM") or self.bits > MAX_TABLE_BITS:
             fix = f"signed, AP_RND_ZERO, AP_SAT_SYM, at most {MAX_TABLE_BITS} bits"
             raise EdgeqError(f"no {type(self).__name__} weights are {super().__str__()}", fix=fix)
@@ -52,7 +56,7 @@ class _Coding(FixedPoint):
 
 
 @dataclass(frozen=True)
-class KHot(_Coding):
+class KHot(Coding):
     """Words of at most k nonzero signed digits: a product is k shifts and k - 1 additions.  bits: 2 to 16."""
 
     k: int = 2
@@ -70,7 +74,7 @@ class KHot(_Coding):
 
 
 @dataclass(frozen=True)
-class DenseShift(_Coding):
+class DenseShift(Coding):
     """Words of +-2^e, e from 0 to bits - 2, without zero: a product is a shift.  bits: 2 to 16."""
 
     def magnitudes(self) -> np.ndarray:
@@ -78,7 +82,7 @@ class DenseShift(_Coding):
 
 
 @dataclass(frozen=True)
-class Ternary(_Coding):
+class Ternary(Coding):
     """-1, 0 and 1 times a power of two, the boundary at half the median magnitude.  bits: 2."""
 
     bits: int = 2

@@ -49,6 +49,24 @@ class _Cast(torch.autograd.Function):
         return inside, slopes * math.log(2), None
 
 
+class Codes(torch.autograd.Function):
+    """Constants as words of a format with a unit, float or of float32; the gradient passes."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, kind: FixedPoint, unit: float | Tensor) -> Tensor:
+        return codes_of(x, kind, unit).float() * unit
+
+    @staticmethod
+    def backward(ctx: Any, *grad: Tensor) -> tuple[Tensor, None, None]:
+        return grad[0], None, None
+
+
+def codes_of(x: Tensor, kind: FixedPoint, unit: float | Tensor) -> Tensor:
+    """The codes of constants, float64: no quotient is rounded onto a boundary."""
+    found: Tensor = kind.codes(x.detach().double() / unit, torch)
+    return found
+
+
 @dataclass(frozen=True)
 class OnnxNode:
     """A function of tensors as one node. name: with its domain.  constants: its inputs after them.  compute: what it does.
@@ -135,10 +153,18 @@ class FixedQuant(nn.Module):
         """The binary point: fraction bits, W - I."""
         return point_of(self.kind, self.integer) if self.settled is None else -round(math.log2(self.settled))
 
+    def unit(self, x: Tensor) -> Tensor:
+        """The value of a last bit, for x of any shape."""
+        return torch.tensor(2.0**-self.point)
+
     @property
     def known(self) -> bool:
         """True where the point is found already."""
         return self.settled is not None or bool(self.ready)
+
+    def forget(self) -> None:
+        """Find the point anew, unless it is given, from the next tensor."""
+        self.ready.fill_(self.kind.integer is not None)
 
     def settle(self) -> None:
         """Keep the scale as a number, for an export: an exporter that traces parameters could not read it."""
@@ -228,7 +254,9 @@ def _calibrating(module: nn.Module) -> Iterator[None]:
     found = [part for _, part in quantizers(module)]
     for part in found:
         part.calibrating = True
-        part.ready.fill_(part.kind.integer is not None)
+    for part in module.modules():
+        if hasattr(part, "forget"):
+            part.forget()
     try:
         yield
     finally:

@@ -1,10 +1,10 @@
 """Fixed-point layers: Brevitas layers, and others, whose every tensor is cast to a fixed-point format with a learned point.
 
-Each takes its formats (`FixedPoint`, and for weights `KHot`, `DenseShift` and `Ternary`) and plain tensors, so it stands beside
-Brevitas' own layers and exports as they do. What comes after a convolution or a dense layer is a layer of its own: BatchNorm is
-a multiply-add with fixed-point slope and offset, and so on. In training sums are float32; in evaluation the elementwise layers
-work in float64, so that they give exactly the cast of the exact result. Sums of products are exact below 2^24 units of
-their last bit.
+Each takes its formats (`FixedPoint`, and for weights `KHot`, `DenseShift`, `Ternary` and `StatsQ`) and plain tensors, so it
+stands beside Brevitas' own layers and exports as they do. What comes after a convolution or a dense layer is a layer of its own:
+BatchNorm is a multiply-add with fixed-point slope and offset, and so on. In training sums are float32; in evaluation the
+elementwise layers work in float64, so that they give exactly the cast of the exact result. Sums of products are exact below 2^24
+units of their last bit.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from torch.nn import functional
 from edgeq.errors import EdgeqError
 from edgeq.fixed_point import FixedPoint
 from edgeq.train.fixed import FixedQuant
+from edgeq.train.statsq import StatsQ, StatsQuant
 
 WEIGHT, BIAS, FEATURES = FixedPoint(8), FixedPoint(16), FixedPoint(8)
 SLOPE = FixedPoint(12)
@@ -57,9 +58,11 @@ class _Act(ExtendedInjector):
     parameter = False
 
 
-def _formats(weight: FixedPoint, bias: FixedPoint | None) -> dict[str, Any]:
-    """The keyword arguments of a Brevitas layer with weights and a bias of these formats."""
+def _formats(rows: int, weight: FixedPoint, bias: FixedPoint | None) -> dict[str, Any]:
+    """The keyword arguments of a Brevitas layer with weights and a bias of these formats.  rows: output channels."""
     found: dict[str, Any] = {"weight_quant": _Weight, "bias": bias is not None}
+    if isinstance(weight, StatsQ):
+        found |= {"weight_tensor_quant": StatsQuant, "weight_rows": rows}
     kinds = {"weight": weight} | ({"bias": bias} if bias else {})
     for name, kind in kinds.items():
         found |= {f"{name}_kind": kind, f"{name}_signed": kind.signed, f"{name}_narrow_range": kind.narrow}
@@ -107,7 +110,7 @@ class FixedConv2d(_Settling, QuantConv2d):
             padding=padding,
             dilation=dilation,
             groups=groups,
-            **_formats(weight, bias),
+            **_formats(out_channels, weight, bias),
         )
 
 
@@ -117,7 +120,7 @@ class FixedLinear(_Settling, QuantLinear):
     def __init__(
         self, in_features: int, out_features: int, *, weight: FixedPoint = WEIGHT, bias: FixedPoint | None = None
     ) -> None:
-        super().__init__(in_features, out_features, **_formats(weight, bias))
+        super().__init__(in_features, out_features, **_formats(out_features, weight, bias))
 
 
 class FixedAct(QuantIdentity):

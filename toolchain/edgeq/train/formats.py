@@ -25,9 +25,12 @@ from edgeq.fixed_point import FixedPoint
 from edgeq.records import write_text
 from edgeq.train.codings import DenseShift, KHot, Ternary
 from edgeq.train.convert import Formats
+from edgeq.train.statsq import StatsQ
 
 MAX_BYTES = 1 << 24
-CODINGS: dict[str, type[FixedPoint]] = {kind.__name__: kind for kind in (KHot, DenseShift, Ternary)}
+CODINGS: dict[str, type[FixedPoint]] = {kind.__name__: kind for kind in (KHot, DenseShift, Ternary, StatsQ)}
+OPTIONS = {"KHot": "k", "StatsQ": "scale_bits"}
+"""Fields of codings that are written as `name=number`."""
 _FORM = re.compile(r"(\w+)<\s*(\d{1,3})\s*,\s*(\?|-?\d{1,3})\s*((?:,\s*[\w=]+\s*)*)>")
 
 
@@ -43,11 +46,12 @@ def parse(text: str) -> FixedPoint:
     if name in ("ap_fixed", "ap_ufixed") and len(words) <= 2:
         options |= {"signed": name == "ap_fixed"} | dict(zip(("rounding", "overflow"), words, strict=False))
         return FixedPoint(**options)
-    digits = [word.removeprefix("k=") for word in words if name == "KHot" and word.startswith("k=")]
-    if name not in CODINGS or len(words) != len(digits) or len(digits) > 1 or not all(d.isdecimal() for d in digits):
+    key = OPTIONS.get(name, "")
+    values = [word.removeprefix(f"{key}=") for word in words if key and word.startswith(f"{key}=")]
+    if name not in CODINGS or len(words) != len(values) or len(values) > 1 or not all(v.isdecimal() for v in values):
         raise EdgeqError(f"{text!r} is no format", fix=fix)
-    if digits:
-        options["k"] = int(digits[0])
+    if values:
+        options[key] = int(values[0])
     return CODINGS[name](**options)
 
 

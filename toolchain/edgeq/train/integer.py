@@ -32,7 +32,7 @@ from edgeq.ops.select_tokens import SelectTokens
 from edgeq.ops.shift_gelu import ShiftGELU
 from edgeq.ops.shiftmax import Shiftmax
 from edgeq.ops.threshold import Threshold
-from edgeq.train.fixed import FixedQuant, OnnxNode
+from edgeq.train.fixed import Codes, FixedQuant, OnnxNode, codes_of
 from edgeq.train.fixed_layers import FEATURES, WEIGHT, FixedAct, FixedConv2d, quantizer_of
 
 RESIDUAL = FixedPoint(16)
@@ -176,13 +176,31 @@ class _NearMax(torch.autograd.Function):
 class FixedNearMax(_Function):
     """`out` where x is within ln 4 of the row's maximum, else 0, along W: [N, heads, H, W]. (BiViT's binary softmax.)
 
-    inner: as of FixedShiftmax.  out: a power of two.
+    inner: as of FixedShiftmax.  out: a power of two; None for that nearest to one by the mean count of what is chosen of a row in
+    the first data, so that the weights of a row add up to about 1.
     """
 
-    def __init__(self, inner: Cast = FEATURES, out: float = 1.0) -> None:
+    unit: Tensor
+
+    def __init__(self, inner: Cast = FEATURES, out: float | None = None) -> None:
         super().__init__()
         self.reads(inner)
-        self.out = out
+        self.given = out
+        self.register_buffer("unit", torch.tensor(out or 0.0))
+        self.settled: float | None = None
+
+    @property
+    def out(self) -> float:
+        """What is given for 1; 0 where it is not found yet."""
+        return self.settled or self.unit.item()
+
+    def forget(self) -> None:
+        """Find `out` anew, unless it is given, from the next tensor."""
+        self.unit.fill_(self.given or 0.0)
+
+    def settle(self) -> None:
+        """Keep `out` as a number, for an export."""
+        self.settled = self.out
 
     def operator(self) -> NearMax:
         """As it is now."""
@@ -190,6 +208,9 @@ class FixedNearMax(_Function):
 
     def forward(self, x: Tensor) -> Tensor:
         x, op, scale = self.inner(x), self.operator(), scale_of(self.inner)
+        if not self.out:
+            count = _NearMax.apply(x.detach(), op.margin * scale, 1.0).sum(-1).mean()
+            self.unit.fill_(2.0 ** -round(math.log2(count)))
         if self.exact(self.inner):
             return operate(op, [x], [scale], self.out)
         return _NearMax.apply(x, op.margin * scale, self.out)
@@ -404,19 +425,28 @@ class FixedScores(_Function):
 class FixedValues(_Function):
     """The values of tokens, summed with the weights of an attention map: [N, heads, Tq, Tk], [N, C, Hv, Wv] -> [N, C, 1, Tq].
 
-    The map is in units of `scale`.  inner: the format of the values.  out: that of the result.
+    weigh: the layer that makes the map, whose `out` is its unit.  inner: the format of the values.  out: that of the result.
     """
 
-    def __init__(self, heads: int, *, scale: float, inner: FixedPoint = FEATURES, out: FixedPoint = FEATURES) -> None:
+    def __init__(
+        self,
+        heads: int,
+        weigh: FixedShiftmax | FixedNearMax | FixedPositive,
+        *,
+        inner: FixedPoint = FEATURES,
+        out: FixedPoint = FEATURES,
+    ) -> None:
         super().__init__()
-        self.heads, self.scale = heads, scale
+        self.heads = heads
+        self.__dict__["weigh"] = weigh  # no child
         self.value, self.out = FixedAct(inner), FixedAct(out)
 
     def forward(self, p: Tensor, value: Tensor) -> Tensor:
         v = self.value(value)
         if self.exact(self.value):
             unit = scale_of(self.value)
-            return self.out(operate(AttentionValues(self.heads), [p, v], [self.scale, unit], self.scale * unit))
+            scale = self.weigh.out
+            return self.out(operate(AttentionValues(self.heads), [p, v], [scale, unit], scale * unit))
         n, c = v.shape[:2]
         return self.out((v.reshape(n, self.heads, c // self.heads, -1) @ p.mT).reshape(n, c, 1, -1))
 
@@ -428,7 +458,8 @@ class FixedAttention(nn.Module):
     """Self-attention of tokens: [N, C, 1, T] of the same shape, the projection's sums not cast.
 
     attention: "shiftmax"; "near_max", 1 where softmax would be at least a quarter of its row's largest (BiViT); "positive", 1
-    where q . k > 0. Binary ones are weighed with a power of two, about one by the tokens that they choose.  tokens: T, for that.
+    where q . k > 0. Binary ones are weighed with a power of two, about one by the tokens that they choose: for "near_max" in the
+    first data, for "positive" T / 2.  tokens: T.
     scores, features: formats of q . k and of all other activations.  The factor 1 / sqrt(C / heads) is in the query's weights.
     """
 
@@ -451,13 +482,12 @@ class FixedAttention(nn.Module):
             FixedConv2d(channels, channels, 1, weight=weight, bias=bias) for _ in range(4)
         )
         self.scores = FixedScores(heads, inner=features)
-        share = 2.0 ** -round(math.log2(max(tokens / 2 if attention == "positive" else math.sqrt(tokens), 1)))
-        self.weigh: nn.Module
+        self.weigh: FixedShiftmax | FixedNearMax | FixedPositive
         if attention == "positive":
-            self.weigh = FixedPositive(self.scores, share)
+            self.weigh = FixedPositive(self.scores, 2.0 ** -round(math.log2(max(tokens / 2, 1))))
         else:
-            self.weigh = FixedShiftmax(scores) if attention == "shiftmax" else FixedNearMax(scores, share)
-        self.values = FixedValues(heads, scale=float(self.weigh.out), inner=features, out=features)
+            self.weigh = FixedShiftmax(scores) if attention == "shiftmax" else FixedNearMax(scores)
+        self.values = FixedValues(heads, self.weigh, inner=features, out=features)
 
     def forward(self, x: Tensor) -> Tensor:
         p = self.weigh(self.scores(self.query(x), self.key(x)))
@@ -480,18 +510,6 @@ class FixedPositive(_Function):
 
 
 # Tokens
-
-
-class _Codes(torch.autograd.Function):
-    """Constants as the codes of a format; the gradient passes."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, kind: FixedPoint, unit: float) -> Tensor:
-        return torch.from_numpy(np.float32(_integers(x, kind, unit) * unit))
-
-    @staticmethod
-    def backward(ctx: Any, *grad: Tensor) -> tuple[Tensor, None, None]:
-        return grad[0], None, None
 
 
 class FixedPosition(_Function):
@@ -520,7 +538,7 @@ class FixedPosition(_Function):
         if self.exact(self.inner):
             unit = scale_of(self.inner)
             return self.out(operate(self.settled or self.operator(), [x], [unit], unit))
-        return self.out(x + _Codes.apply(self.position, POSITION, scale_of(self.inner)).view(1, *x.shape[1:]))
+        return self.out(x + Codes.apply(self.position, POSITION, scale_of(self.inner)).view(1, *x.shape[1:]))
 
 
 class FixedTokens(_Function):
@@ -548,7 +566,7 @@ class FixedTokens(_Function):
         if self.exact(self.inner):
             unit = scale_of(self.inner)
             return operate(self.settled or self.operator(), [x], [unit], unit)
-        tokens = _Codes.apply(self.tokens, quantizer_of(self.inner).kind, scale_of(self.inner))
+        tokens = Codes.apply(self.tokens, quantizer_of(self.inner).kind, scale_of(self.inner))
         tokens = tokens[:, None].expand(len(x), -1, -1, -1)
         return torch.cat((x.flatten(2)[:, :, None], tokens), 3)
 
@@ -584,4 +602,4 @@ class FixedUpsample(nn.Module):
 
 def _integers(values: Tensor, kind: FixedPoint, unit: float) -> np.ndarray:
     """The codes of constants, int64."""
-    return kind.codes(values.detach().double() / unit, torch).numpy().astype(np.int64)
+    return codes_of(values, kind, unit).numpy().astype(np.int64)

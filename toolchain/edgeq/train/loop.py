@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from edgeq.errors import EdgeqError
 from edgeq.train.binary import clip_latent, set_progress
 from edgeq.train.fixed import parameter_groups
 from edgeq.train.packed import save_packed
+from edgeq.train.statsq import Annealing
 from edgeq.train.tree import LayerTree, TreeLoss
 
 Inputs = Callable[[Tensor, bool], Tensor]
@@ -73,6 +74,7 @@ def fit(
     pairs: Pairs | None = None,
     loss: Loss = nn.functional.cross_entropy,
     tree: TreeLoss | None = None,
+    annealing: Annealing | None = None,
     report: Callable[[Epoch], None] | None = None,
     checkpoint: Path | None = None,
 ) -> None:
@@ -80,8 +82,8 @@ def fit(
 
     images: [N, ...] as stored (bytes keep a data set small).  labels: int64 [N], or [N, H, W] of pixels.  pairs: augmentation of
     a batch of images with its labels.  inputs: (a batch of images, training?) -> what the network takes: augmentation and
-    scaling.  loss: of (outputs, labels).  report: called after each epoch.  checkpoint: a packed file written after each
-    epoch. The caller's random state is left as it was. Raises
+    scaling.  loss: of (outputs, labels).  annealing: of StatsQ weights.  report: called after each epoch.  checkpoint: a packed
+    file written after each epoch. The caller's random state is left as it was. Raises
     EdgeqError where there are fewer images than a batch; those that fill no batch wait for another epoch's order.
     """
     batches = len(images) // recipe.batch
@@ -101,7 +103,8 @@ def fit(
             sums = torch.zeros(2)
             order = torch.randperm(len(images))[: batches * recipe.batch]
             for step, index in enumerate(order.split(recipe.batch)):
-                set_progress(net, (number * batches + step) / steps)
+                progress = (number * batches + step) / steps
+                set_progress(net, progress)
                 x, target = images[index], labels[index]
                 x, target = pairs(x, target) if pairs else (x, target)
                 x = inputs(x, True)
@@ -111,7 +114,8 @@ def fit(
                 extra = tree() if tree else torch.zeros(())
                 optimizer.zero_grad()
                 (task + extra).backward()
-                optimizer.step()
+                with annealing.holding(net, progress) if annealing else nullcontext():
+                    optimizer.step()
                 schedule.step()
                 clip_latent(net)
                 sums += torch.stack((task.detach(), extra.detach()))

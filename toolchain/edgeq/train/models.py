@@ -8,7 +8,7 @@ The patches come from strided 3 x 3 convolutions, which learn from few images wh
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TypeVar
 
@@ -159,11 +159,13 @@ PATCHES, BYTES = FixedPoint(12), FixedPoint(8, integer=0, signed=False)
 class Words:
     """The formats of an integer-only Segmenter.
 
-    input: of the image.  features: of activations, but for those that follow.  scores: of q . k.  patches: of what the strided
-    convolutions give.  residual: of the stream between blocks.  masks: of the logits.
+    encoder: of weights of the encoder's dense layers; None: `weight`.  input: of the image.  features: of activations, but for
+    those that follow.  scores: of q . k.  patches: of what the strided convolutions give.  residual: of the stream between
+    blocks.  masks: of the logits.
     """
 
     weight: FixedPoint = WEIGHT
+    encoder: FixedPoint | None = None
     features: FixedPoint = FEATURES
     scores: FixedPoint = FEATURES
     patches: FixedPoint = PATCHES
@@ -220,18 +222,20 @@ class IntegerSegmenter(nn.Module):
         self.position = FixedPosition(channels, tokens, inner=self.bns[-1].result.out, out=words.residual)
         self.flat = FixedSelect(self.position.out, 0, tokens)
 
-        def blocks(sources: nn.ModuleList, count: int, inner: FixedAct) -> tuple[nn.ModuleList, FixedAct]:
+        def blocks(sources: nn.ModuleList, count: int, inner: FixedAct, words: Words) -> tuple[nn.ModuleList, FixedAct]:
             made = nn.ModuleList()
             for source in sources:
                 made.append(IntegerBlock(source, count, inner, words, attention))
                 inner = made[-1].add2.out
             return made, inner
 
-        self.encoder, inner = blocks(source.encoder, tokens, self.position.out)
+        self.encoder, inner = blocks(
+            source.encoder, tokens, self.position.out, replace(words, weight=words.encoder or words.weight)
+        )
         self.encoder_norm = _norm(source.encoder_norm, inner, words)
         self.entry = _dense(source.entry, words)
         self.class_tokens = FixedTokens(channels, self.classes, inner=words.residual)
-        self.decoder, inner = blocks(source.decoder, tokens + self.classes, self.class_tokens.inner)
+        self.decoder, inner = blocks(source.decoder, tokens + self.classes, self.class_tokens.inner, words)
         self.decoder_norm = _norm(source.decoder_norm, inner, words)
         self.patches = FixedSelect(self.decoder_norm.out, 0, tokens, source.size[0])
         self.tokens = FixedSelect(self.decoder_norm.out, tokens, self.classes)

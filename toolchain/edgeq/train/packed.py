@@ -17,12 +17,13 @@ from torch import Tensor, nn
 
 from edgeq.errors import EdgeqError
 from edgeq.train.binary import BinaryConv2d, BinaryLinear
-from edgeq.train.fixed import FixedQuant, point_of
+from edgeq.train.fixed import FixedQuant
+from edgeq.train.statsq import StatsQuant
 from edgeq.train.tree import binary_weight
 
 BITS, SHAPE, CODES = ".bits", ".shape", ".codes"
-POINT = "_quant.tensor_quant.integer"
-"""What follows a weight's name in that of its binary point."""
+WordQuant = FixedQuant | StatsQuant
+"""Quantizers whose words are codes times a unit."""
 
 
 def save_packed(module: nn.Module, path: Path) -> None:
@@ -70,32 +71,34 @@ def load_packed(module: nn.Module, path: Path) -> None:
             state[name] = _latent(layers[name], found[0], value, path)
         else:
             state[name] = torch.from_numpy(found[0])
-    for name, quantizer in fixed.items():
-        state[name] = state[name].to(torch.float32) * 2.0 ** -point_of(quantizer.kind, state[name + POINT])
     if arrays:
         raise EdgeqError(f"the module has no {min(arrays)}", where=str(path), fix="the module that was saved")
     module.load_state_dict(state)
+    with torch.no_grad():
+        for name, quantizer in _fixed(module).items():  # Brevitas makes quantizers anew when it loads
+            weight = module.get_parameter(name)
+            weight.mul_(quantizer.unit(weight))
 
 
-def _fixed(module: nn.Module) -> dict[str, FixedQuant]:
+def _fixed(module: nn.Module) -> dict[str, WordQuant]:
     """The quantizers of the weights of fixed-point layers, by the weight's name."""
     parts = ((name, _quantizer(part)) for name, part in module.named_modules())
-    return {f"{name}.weight".lstrip("."): quantizer for name, quantizer in parts if isinstance(quantizer, FixedQuant)}
+    return {f"{name}.weight".lstrip("."): quantizer for name, quantizer in parts if isinstance(quantizer, WordQuant)}
 
 
 def _quantizer(part: nn.Module) -> Any:
     return getattr(getattr(part, "weight_quant", None), "tensor_quant", None)
 
 
-def _codes(quantizer: FixedQuant, weight: Tensor) -> np.ndarray:
+def _codes(quantizer: WordQuant, weight: Tensor) -> np.ndarray:
     """The words of latent weights, as integers."""
-    bits = quantizer.kind.bits + (not quantizer.kind.signed)
+    bits = quantizer.kind.hi.bit_length() + 1
     with torch.no_grad():
-        return (quantizer(weight)[0] * 2.0**quantizer.point).numpy().astype(f"int{max(8, 1 << (bits - 1).bit_length())}")
+        return (quantizer(weight)[0] / quantizer.unit(weight)).numpy().astype(f"int{max(8, 1 << (bits - 1).bit_length())}")
 
 
 def _signs(module: nn.Module) -> Tensor | None:
-    binary = hasattr(module, "weight_quant") and not isinstance(_quantizer(module), FixedQuant)
+    binary = hasattr(module, "weight_quant") and not isinstance(_quantizer(module), WordQuant)
     return binary_weight(module) if binary else None
 
 
