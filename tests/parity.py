@@ -30,7 +30,7 @@ from edgeq.ops.rearrange import Rearrange
 from edgeq.ops.requantize import Requantize
 from edgeq.ops.threshold import Threshold
 
-EXAMPLES = int(os.environ.get("EDGEQ_PARITY_EXAMPLES", "2"))
+EXAMPLES = int(os.environ.get("EDGEQ_PARITY_EXAMPLES", "1"))
 """Random instances of an operator that are built in hardware; ONNX Runtime always gets ONNX_EXAMPLES."""
 FOLDS = 4
 """Ways to build one instance that are simulated: the slowest, the fastest and others at random."""
