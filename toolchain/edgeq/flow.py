@@ -378,7 +378,8 @@ def regress(
         else:  # codes that no float gives too
             require_some(samples)
             frames = regression.Frames(graph.input_type.random(np.random.default_rng(seed), samples))
-        jobs.append(regression.Build(build, graph, frames, report["input"]["pixels_per_beat"], report["cycles_per_frame"]))
+        beat, cycles, latency = report["input"]["pixels_per_beat"], report["cycles_per_frame"], report["frame_latency_cycles"]
+        jobs.append(regression.Build(build, graph, frames, beat, cycles, latency))
     names = ("hls", "rtl") if engine == "both" else (engine,)
     found = regression.simulate(
         jobs, INTEGER_FILE, names, stalls=stalls, trace=trace, scheduler=scheduler, workers=workers, ui=ui

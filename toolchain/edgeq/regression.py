@@ -24,7 +24,7 @@ from edgeq.engines.board import BoardEngine
 from edgeq.engines.hls import HlsEngine
 from edgeq.engines.reference import ReferenceEngine
 from edgeq.engines.serial_board import SerialBoardEngine
-from edgeq.engines.verilator import VerilatorEngine
+from edgeq.engines.verilator import SILENCE, VerilatorEngine
 from edgeq.frontend.ends import apply_tail
 from edgeq.frontend.execute import batch_of
 from edgeq.frontend.load import load_model
@@ -124,22 +124,24 @@ def _export(export: Export, folder: Path) -> Engines:
 
 @dataclass(frozen=True)
 class Build:
-    """A folder that `edgeq synth` wrote and frames for it; pixels a beat and cycles a frame by its report."""
+    """A folder that `edgeq synth` wrote and frames for it; by its report: pixels a beat, cycles a frame, and until one is out."""
 
     folder: Path
     graph: Graph
     frames: Frames
     beat: int
     cycles: int
+    latency: int
 
 
 @dataclass(frozen=True)
 class Run:
-    """How a build is simulated. integer: its integer ONNX file; job: no two runs share one."""
+    """How a build is simulated. integer: its integer ONNX file; silence: as VerilatorEngine's; job: no two runs share one."""
 
     integer: str
     engines: tuple[str, ...]
     beat: int
+    silence: int
     stalls: int | None
     trace: Path | None
     job: str
@@ -158,8 +160,9 @@ def simulate(
     names = (integer, *dict.fromkeys(name for engine in engines for name in READS[engine]))
     runs, items, folders, counts = [], [], [], []
     for build in builds:
-        size = len(build.frames.codes) if trace else chunk_frames(len(build.frames.codes), build.cycles, engines)
-        runs.append(Run(integer, engines, build.beat, stalls, trace, secrets.token_hex(8)))
+        size = len(build.frames.codes) if trace else chunk_frames(len(build.frames.codes), build.cycles, engines, build.latency)
+        silence = max(SILENCE, 4 * build.latency)  # with stalls it takes longer
+        runs.append(Run(integer, engines, build.beat, silence, stalls, trace, secrets.token_hex(8)))
         chunks = list(build.frames.chunks(build.graph, size))
         items += [(runs[-1], number, chunk) for number, chunk in enumerate(chunks)]
         folders += [tasks.Folder(build.folder, names)] * len(chunks)
@@ -172,11 +175,11 @@ def simulate(
     return [_summary(merged(islice(found, n), b.graph.output)) for b, n in zip(builds, counts, strict=True)]
 
 
-def chunk_frames(frames: int, cycles: int, engines: tuple[str, ...]) -> int:
-    """Frames of a chunk to simulate, of so many frames of so many cycles each."""
+def chunk_frames(frames: int, cycles: int, engines: tuple[str, ...], latency: int = 0) -> int:
+    """Frames of a chunk to simulate, of so many frames of so many cycles each; the latency is at most a fifth of a chunk."""
     least, most = (min(CHUNK_CYCLES[name][k] for name in engines) // max(cycles, 1) for k in (0, 1))
     size = min(max(least, -(-frames // CHUNKS)), most)
-    return max(SIM_FRAMES[0], min(SIM_FRAMES[1], size))
+    return max(SIM_FRAMES[0], min(SIM_FRAMES[1], size), 4 * latency // max(cycles, 1))
 
 
 def _compile(run: Run, folder: Path) -> None:
@@ -227,7 +230,9 @@ def _simulator(run: Run, engine: str, folder: Path) -> VerilatorEngine | HlsEngi
         return SerialBoardEngine(folder) if (folder / SERIAL).is_dir() else BoardEngine(folder)
     reference = _reference(run, folder)
     ends = reference.graph.input_type, reference.types[reference.graph.output]
-    return VerilatorEngine(folder / "rtl", *ends, trace=run.trace.suffix[1:] if run.trace else "", beat=run.beat)
+    found = VerilatorEngine(folder / "rtl", *ends, trace=run.trace.suffix[1:] if run.trace else "", beat=run.beat)
+    found.silence = run.silence
+    return found
 
 
 def _timed(

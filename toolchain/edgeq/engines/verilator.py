@@ -38,6 +38,9 @@ SIMULATOR = "eq_sim"
 SILENT = 2
 """Exit code of the harness where the design stopped or broke the stream protocol."""
 
+SILENCE = 8 << 20
+"""Cycles that few networks are silent for."""
+
 
 class VerilatorEngine:
     """Compiles (once, by content) and runs the design that `edgeq.lower.rtl.lower` wrote to the folder `design`.
@@ -48,8 +51,7 @@ class VerilatorEngine:
 
     After a run: latency_cycles, from the end of reset to the first output; cycles_per_frame, between the last beats of the last
     two frames (of one frame: all its cycles); frames_per_second of the simulation itself; input_cycles and output_cycles, the
-    cycle of each beat.  silence: cycles without a beat after which the design counts as
-    stopped; None: eight million.
+    cycle of each beat.  silence: cycles without a beat after which the design counts as stopped.
     Raises EdgeqError where Verilator or g++ is missing or fails, and where the design stops.
     """
 
@@ -60,7 +62,7 @@ class VerilatorEngine:
         self.latency_cycles = 0
         self.cycles_per_frame = 0
         self.frames_per_second = 0.0
-        self.silence: int | None = None
+        self.silence = SILENCE
         self.input_cycles = self.output_cycles = np.zeros(0, np.int64)
         self._sources = [design / name for name in (design / FILE_LIST).read_text().split()]
         if lut6:  # the primitives that generated layers are made of
@@ -91,9 +93,7 @@ class VerilatorEngine:
             source.write_bytes(_beats(x, self.input, self.beat))
             beats = [len(x) * (self.input.pixels // self.beat), len(x) * self.output.pixels]
             command = [self.simulator, source, sink, len(x), *(count // len(x) for count in beats)]
-            options: dict[str, object] = {"cycles": Path(scratch) / "cycles"}
-            if self.silence is not None:
-                options["silence"] = self.silence
+            options: dict[str, object] = {"cycles": Path(scratch) / "cycles", "silence": self.silence}
             if stalls is not None:
                 options["seed"] = stalls
             if pauses is not None:
