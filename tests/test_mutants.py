@@ -211,7 +211,7 @@ VERILOG = [
     Mutant("the first channel's table", "lookup", "eq_lookup.sv", "RowBits'(at_q) * RowBits'(Pe) +", ""),
     Mutant("a forgotten permutation", "rearrange", "eq_rearrange.sv", "(rest % Sizes[32*axis +: 32]) * Strides[32*axis +: 32]",
            "(rest % Sizes[32*axis +: 32]) * Strides[32*(Rank-1-axis) +: 32]"),
-    Mutant("keys of the frame before", "scores", "eq_token_store.sv", "upper_q <= upper_q ^ release_i;", "upper_q <= upper_q;"),
+    Mutant("keys of the frame before", "scores", "eq_token_store.sv", "upper_q <= Frames == 2 && (upper_q ^ release_i);", "upper_q <= upper_q;"),
     Mutant("the last slice only", "scores", "eq_attention_scores.sv", "(first2 ? Start : acc_q)", "Start"),
     Mutant("the first slice of a query", "scores", "eq_attention_scores.sv", ".index_i(slice)", ".index_i(slice & '0)"),
     Mutant("sums that never end", "values", "eq_attention_values.sv", "first2 ? Start : ring_q", "'0 ? Start : ring_q"),
